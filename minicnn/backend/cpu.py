@@ -1,0 +1,143 @@
+"""The backend over NumPy.
+
+Most of it *is* NumPy: the names imported below keep their meaning.  Added are the few things an operation needs that
+NumPy does not have in this form: image batches in channels-last memory, a matrix product with the same bits for any
+number of threads, and scatter-add.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy import (  # noqa: F401  (the seam: operations reach these names through the backend)
+    abs,
+    add,
+    arange,
+    argmax,
+    asarray,
+    bool_,
+    broadcast_shapes,
+    broadcast_to,
+    clip,
+    concatenate,
+    copyto,
+    count_nonzero,
+    divide,
+    divmod,
+    empty,
+    empty_like,
+    equal,
+    errstate,
+    exp,
+    expand_dims,
+    float32,
+    float64,
+    floating,
+    full,
+    greater,
+    inf,
+    int64,
+    integer,
+    isfinite,
+    isinf,
+    isnan,
+    log,
+    log1p,
+    logical_or,
+    max,
+    maximum,
+    may_share_memory,
+    mean,
+    minimum,
+    moveaxis,
+    multiply,
+    negative,
+    number,
+    power,
+    prod,
+    put_along_axis,
+    reciprocal,
+    result_type,
+    sign,
+    sqrt,
+    square,
+    squeeze,
+    subtract,
+    sum,
+    swapaxes,
+    take,
+    take_along_axis,
+    tanh,
+    transpose,
+    uint8,
+    where,
+    zeros,
+    zeros_like,
+)
+
+from .channel_sum import channel_sum  # noqa: F401
+from .matmul import matmul  # noqa: F401
+
+Generator = np.random.Generator
+Array = np.ndarray
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is an array (or array scalar) of this backend."""
+    return isinstance(value, np.ndarray | np.generic)
+
+
+def device_of(array: Array) -> str:
+    """Return the name of the device that holds `array`: here always ``"cpu"``."""
+    return "cpu"
+
+
+def to_device(array: Any) -> Array:
+    """Return `array` in this device's memory."""
+    return np.asarray(array)
+
+
+def to_numpy(array: Array) -> Array:
+    """Return the values in host memory: here `array` itself."""
+    return array
+
+
+def is_float(dtype: Any) -> bool:
+    """Whether `dtype` is a real floating-point type: the only kind that has gradients."""
+    return np.issubdtype(dtype, np.floating)
+
+
+def lowest(dtype: Any) -> float:
+    """−∞, or for integers the least one: what any value is at least."""
+    return -np.inf if is_float(dtype) else np.iinfo(dtype).min
+
+
+def silent() -> Any:
+    """Context in which NaN and ∞ arise without a warning: they are values, and show in the result."""
+    return np.errstate(all="ignore")
+
+
+def new_generator(seed: int | None = None) -> Generator:
+    """Return a random generator; the same seed gives the same stream."""
+    return np.random.default_rng(seed)
+
+
+def random_uniform(generator: Generator, shape: tuple[int, ...]) -> Array:
+    """Uniform float32 draws from [0, 1)."""
+    return generator.random(shape, dtype=np.float32)
+
+
+def empty_images(n: int, c: int, h: int, w: int, dtype: Any) -> Array:
+    """Return an uninitialised batch, logical (N, C, H, W) over channels-last memory."""
+    return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+
+
+def full_images(n: int, c: int, h: int, w: int, dtype: Any, value: float) -> Array:
+    """Return a batch filled with `value`, logical (N, C, H, W) over channels-last memory."""
+    return np.full((n, h, w, c), value, dtype).transpose(0, 3, 1, 2)
+
+
+def add_at(array: Array, index: Any, values: Array) -> None:
+    """``array[index] += values`` where an element the index names twice is added to twice."""
+    np.add.at(array, index, values)

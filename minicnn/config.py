@@ -1,0 +1,127 @@
+"""What minicnn runs on, and what holds it back: versions, BLAS and its kernel, threads, GPU.
+
+OpenBLAS picks its matrix-product kernel by the processor's name.  The wheels NumPy is shipped in carry five kernels
+only, and a processor they have none for falls back to an older one: a Zen 4 or 5, which has AVX-512, is treated as a
+Haswell, which has not, and its matrix products then take nearly twice as long (numpy#27147).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import platform
+from collections.abc import Mapping, Set
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from .backend.parallel import get_num_threads
+
+__all__ = ["get_config", "show_config"]
+
+_AVX512 = {"X86_V4", "AVX512_SKX"}  # NumPy's name for the same instructions since 2.4, and before
+_OLDER_KERNELS = {"Haswell", "Zen", "Sandybridge", "Nehalem", "Prescott"}  # of OpenBLAS, without AVX-512
+_OVERRUNS_ITS_STACK = "0.3.34"  # OpenBLAS #6013, #6021, #6026
+
+
+def show_config() -> None:
+    """Print versions, BLAS and its kernel type, threads, GPU, and what is slowing minicnn down.
+
+    Examples
+    --------
+    >>> show_config()
+    minicnn    0...
+    Python     3...
+    """
+    config = get_config()
+    notes = config.pop("notes")
+    for name, value in config.items():
+        print(f"{name:<10} {value}")
+    for note in notes:
+        print(f"note: {note}")
+
+
+def get_config() -> dict[str, Any]:
+    """Return what :func:`show_config` prints: a text for each of its lines, and a list of ``"notes"``.
+
+    Examples
+    --------
+    >>> list(get_config())
+    ['minicnn', 'Python', 'NumPy', 'BLAS', 'threads', 'GPU', 'notes']
+    """
+    from . import __version__
+
+    built = np.show_config(mode="dicts")
+    blas = next((library for library in threadpool_info() if library["user_api"] == "blas"), None)
+    threads, cpus = get_num_threads(), _cpus()
+    return {
+        "minicnn": __version__,
+        "Python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
+        "NumPy": np.__version__,
+        "BLAS": _describe_blas(blas, built["Build Dependencies"]["blas"]["name"]),
+        "threads": f"{threads} of minicnn's, {cpus} CPUs",
+        "GPU": _describe_gpu(),
+        "notes": _notes(blas, {*built["SIMD Extensions"].get("found", ())}, threads, cpus),
+    }
+
+
+def _cpus() -> int:
+    """Return how many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _describe_blas(blas: Mapping[str, Any] | None, built_with: str) -> str:
+    if blas is None:
+        return f"{built_with}, which threadpoolctl does not know"
+    return f"{blas['internal_api']} {blas['version']}, kernel type {blas.get('architecture', 'unknown')}"
+
+
+def _describe_gpu() -> str:
+    driver = _cuda_driver()
+    driver_text = f"driver for CUDA {driver}" if driver else "no CUDA driver"
+    cupy_text = "CuPy installed" if importlib.util.find_spec("cupy") else "no CuPy"
+    return f"{driver_text}, {cupy_text}; minicnn's cuda device is not part of this version"
+
+
+def _cuda_driver() -> str | None:
+    """Return the newest CUDA version the installed driver supports."""
+    try:
+        library = ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
+    except OSError:
+        return None
+    version = ctypes.c_int()
+    if library.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def _notes(blas: Mapping[str, Any] | None, instructions: Set[str], threads: int, cpus: int) -> list[str]:
+    """Return one sentence for each thing found that costs speed or safety."""
+    notes = []
+    if blas is None:
+        notes.append("BLAS: results may differ in the last bits for other numbers of threads, since BLAS has its own")
+    elif blas["internal_api"] == "openblas":
+        notes += _openblas_notes(blas, instructions)
+    if threads < cpus:
+        notes.append(f"threads: {threads} of {cpus} CPUs are used; minicnn.set_num_threads({cpus}) uses all")
+    elif threads > cpus:
+        notes.append(f"threads: {threads} share {cpus} CPUs; minicnn.set_num_threads({cpus}) is likely to be faster")
+    return notes
+
+
+def _openblas_notes(blas: Mapping[str, Any], instructions: Set[str]) -> list[str]:
+    kernel = blas.get("architecture")
+    if kernel not in _OLDER_KERNELS or not instructions & _AVX512:
+        return []
+    notes = [
+        f"BLAS: this processor has AVX-512, OpenBLAS uses its {kernel} kernel without it; with "
+        "OPENBLAS_CORETYPE=SkylakeX in the environment float32 matrix products took 1/1.8 of the time on a Zen 5"
+    ]
+    if str(blas["version"]).startswith(_OVERRUNS_ITS_STACK):
+        notes.append(
+            f"BLAS: OpenBLAS {_OVERRUNS_ITS_STACK} can overrun its stack in float64 products with the {kernel} kernel "
+            "on such a processor; OPENBLAS_CORETYPE=SkylakeX avoids that too"
+        )
+    return notes

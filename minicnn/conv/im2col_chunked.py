@@ -1,0 +1,196 @@
+"""Convolution by unfolding a piece at a time, the pieces shared among threads.
+
+The mathematics is that of :mod:`minicnn.conv.im2col`.  But its columns, R·S times the input, are never there as a
+whole: the output is cut into *chunks*, some rows of one image or some whole images, so small that a chunk's columns
+stay in the second-level cache between being written and being multiplied::
+
+    x ──▶ slab (the chunk's rows, padded) ──▶ columns ──▶ product with the kernels ──▶ + bias ──▶ y
+          └───────────── scratch memory of one thread ─────────────┘                     channels-last
+
+The problem alone decides the chunks and the order in which anything is summed, so the result has the same bits for
+any number of threads.
+
+Cost: the FLOPs of im2col.  Workspace: a slab and the columns of one chunk a thread, about half a megabyte;
+for dw also one sum of dw's size a *lane*, at most 8.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..backend.parallel import parallel_for
+from ..backend.workspace import scratch
+from ..geometry import Window2d
+from .im2col import by_group, kernel_matrix, windows
+
+__all__ = ["backward_data", "backward_weight", "forward"]
+
+CHUNK_BYTES = 1 << 19  # a chunk's columns: half of a 1 MB second-level cache
+SUM_ROWS = 1024  # rows of columns a product for dw should have, to be worth adding its result to a sum
+LANES = 8  # partial sums of dw, each the work of one task
+LANE_BYTES = 1 << 26  # all lanes together
+
+
+class Chunk(NamedTuple):
+    """Some output rows of some images."""
+
+    images: slice
+    rows: slice
+
+
+def cut(n: int, p: int, row_bytes: int, budget: int) -> list[Chunk]:
+    """Cut N images of P output rows into chunks of about `budget` bytes of columns, `row_bytes` an output row."""
+    rows = max(1, min(p, budget // max(row_bytes, 1)))
+    images = max(1, budget // max(row_bytes * p, 1)) if rows == p else 1
+    pieces = -(-p // rows)
+    edges = [p * i // pieces for i in range(pieces + 1)]  # as even as can be
+    return [
+        Chunk(slice(i, min(i + images, n)), slice(edges[j], edges[j + 1]))
+        for i in range(0, n, images)
+        for j in range(pieces)
+    ]
+
+
+def _row_bytes(x_shape: tuple[int, ...], window: Window2d, q: int, dtype: np.dtype) -> int:
+    return q * window.samples * x_shape[1] * dtype.itemsize
+
+
+def _slab(x: np.ndarray, window: Window2d, chunk: Chunk) -> np.ndarray:
+    """Return the padded pixels that a chunk's windows see, channels last: (n, H', W', C).
+
+    It is a view of x where that needs no padding and has its channels last in memory already.
+    """
+    _, c, height, width = x.shape
+    _, q = window.output_size(height, width)
+    top = chunk.rows.start * window.stride[0] - window.padding[0]
+    bottom = (chunk.rows.stop - 1) * window.stride[0] - window.padding[0] + window.extent[0]
+    left = -window.padding[2]
+    right = (q - 1) * window.stride[1] - window.padding[2] + window.extent[1]
+    pixels = x[chunk.images].transpose(0, 2, 3, 1)
+    inside = pixels[:, max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    if inside.shape[1:3] == (bottom - top, right - left) and x.strides[1] == x.itemsize:
+        return inside
+    slab = scratch("conv slab", (len(pixels), bottom - top, right - left, c), x.dtype)
+    slab[...] = 0
+    first_row, first_column = max(-top, 0), max(-left, 0)
+    slab[:, first_row : first_row + inside.shape[1], first_column : first_column + inside.shape[2]] = inside
+    return slab
+
+
+def _unfold(x: np.ndarray, window: Window2d, groups: int, chunk: Chunk) -> np.ndarray:
+    """Return a chunk's columns (groups, rows, R·S·C/groups), valid until this thread's next call."""
+    p = chunk.rows.stop - chunk.rows.start
+    _, q = window.output_size(*x.shape[2:])
+    slab = _slab(x, window, chunk)
+    if groups == 1 and window.samples == 1 and slab.flags.c_contiguous and slab.shape[1:3] == (p, q):
+        return slab.reshape(1, -1, slab.shape[3])  # a 1×1 convolution: the pixels are the columns
+    seen = by_group(windows(slab, window, p, q), groups)
+    columns = scratch("conv columns", seen.shape, x.dtype)
+    np.copyto(columns, seen)
+    return columns.reshape(groups, seen[0, ..., 0, 0, 0].size, -1)
+
+
+def _pixel_rows(y: np.ndarray, chunk: Chunk, groups: int) -> np.ndarray:
+    """Return a chunk of y (N, K, P, Q) as (groups, rows, K/groups): a view if y is in channels-last memory."""
+    pixels = by_group(y[chunk.images, :, chunk.rows].transpose(0, 2, 3, 1), groups)
+    return pixels.reshape(groups, pixels[0, ..., 0].size, -1)
+
+
+def forward(
+    x: np.ndarray, w: np.ndarray, b: np.ndarray | None, window: Window2d, groups: int, out: np.ndarray
+) -> None:
+    """Write the convolution of x (N, C, H, W) with w (K, C/groups, R, S), plus b (K,), into `out` (N, K, P, Q)."""
+    n, k, p, q = out.shape
+    kernels = kernel_matrix(w, groups).swapaxes(1, 2)
+    chunks = cut(n, p, _row_bytes(x.shape, window, q, x.dtype), CHUNK_BYTES)
+    y = out if _is_channels_last(out) else np.empty((n, p, q, k), out.dtype).transpose(0, 3, 1, 2)
+
+    def task(i: int) -> None:
+        rows = _pixel_rows(y, chunks[i], groups)
+        np.matmul(_unfold(x, window, groups, chunks[i]), kernels, out=rows)
+        if b is not None:
+            rows += b.reshape(groups, 1, -1)
+
+    parallel_for(len(chunks), task)
+    if y is not out:
+        out[...] = y
+
+
+def backward_data(
+    g: np.ndarray, w: np.ndarray, input_shape: tuple[int, ...], window: Window2d, groups: int
+) -> np.ndarray:
+    """Return ∂L/∂x (N, C, H, W) from g = ∂L/∂y (N, K, P, Q).
+
+    A task takes whole images, for the windows of neighbouring rows overlap in dx.
+    """
+    n, c, height, width = input_shape
+    p, q = window.output_size(height, width)
+    kernels = kernel_matrix(w, groups)
+    row_bytes = _row_bytes(input_shape, window, q, g.dtype)
+    dx = np.zeros((n, height, width, c), g.dtype).transpose(0, 3, 1, 2)
+    by_images: dict[int, list[Chunk]] = {}
+    for chunk in cut(n, p, row_bytes, CHUNK_BYTES):
+        by_images.setdefault(chunk.images.start, []).append(chunk)
+    tasks = list(by_images.values())
+
+    def task(i: int) -> None:
+        for chunk in tasks[i]:
+            rows = _pixel_rows(g, chunk, groups)
+            columns = scratch("conv columns", (groups, rows.shape[1], kernels.shape[2]), g.dtype)
+            np.matmul(rows, kernels, out=columns)
+            _fold(columns, dx[chunk.images], window, chunk.rows)
+
+    parallel_for(len(tasks), task)
+    return dx
+
+
+def _fold(columns: np.ndarray, dx: np.ndarray, window: Window2d, rows: slice) -> None:
+    """Add a chunk's columns (groups, rows, R·S·C/groups) to the pixels of dx that they come from."""
+    n, c, height, width = dx.shape
+    _, q = window.output_size(height, width)
+    p, groups = rows.stop - rows.start, len(columns)
+    entries = columns.reshape(groups, n, p, q, *window.kernel, c // groups)
+    pixels = by_group(dx.transpose(0, 2, 3, 1), groups)
+    top = window.padding[0] - rows.start * window.stride[0]
+    for r, s in window.offsets():
+        here, there = _inside(r * window.dilation[0] - top, window.stride[0], height, p)
+        across, along = _inside(s * window.dilation[1] - window.padding[2], window.stride[1], width, q)
+        pixels[:, :, there, along] += entries[:, :, here, across, r, s]
+
+
+def _inside(first: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
+    """Which of `count` windows have their sample inside an axis, and where, if window 0's is at `first`."""
+    start = max(0, -(first // stride))
+    stop = max(start, min(count, (size - 1 - first) // stride + 1))
+    where = first + start * stride
+    return slice(start, stop), slice(where, where + (stop - start - 1) * stride + 1 if stop > start else where, stride)
+
+
+def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int) -> np.ndarray:
+    """Return ∂L/∂w (K, C/groups, R, S) from g = ∂L/∂y (N, K, P, Q).
+
+    The chunks are dealt to a fixed number of lanes; each lane sums its own, and the lanes are summed last, in order.
+    """
+    n, k, p, q = g.shape
+    row_bytes = _row_bytes(x.shape, window, q, x.dtype)
+    chunks = cut(n, p, row_bytes, max(CHUNK_BYTES, SUM_ROWS * row_bytes // max(q, 1)))
+    shape = (groups, k // groups, window.samples * x.shape[1] // groups)
+    size = k * shape[2] * x.itemsize
+    lanes = max(1, min(LANES, len(chunks), LANE_BYTES // max(size, 1)))
+    sums = np.zeros((lanes, *shape), x.dtype)
+
+    def task(lane: int) -> None:
+        for chunk in chunks[lane::lanes]:
+            rows = _pixel_rows(g, chunk, groups).swapaxes(1, 2)
+            product = scratch("conv kernels", shape, x.dtype)
+            np.matmul(rows, _unfold(x, window, groups, chunk), out=product)
+            sums[lane] += product
+
+    parallel_for(lanes, task)
+    return sums.sum(axis=0).reshape(k, *window.kernel, -1).transpose(0, 3, 1, 2)
+
+
+def _is_channels_last(y: np.ndarray) -> bool:
+    return y.transpose(0, 2, 3, 1).flags.c_contiguous

@@ -1,0 +1,91 @@
+"""Loading a state dict: everything is checked before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .. import backend
+from ..tensor import Tensor
+
+__all__ = ["IncompatibleKeys", "load"]
+
+_LISTED = 5  # names of each sort that an error spells out; another network's checkpoint may have hundreds
+
+
+class IncompatibleKeys(NamedTuple):
+    """The names that had no counterpart when a state dict was loaded."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def load(
+    model: str, targets: Mapping[str, Tensor], optional: Collection[str], state: Any, strict: bool
+) -> IncompatibleKeys:
+    """Copy the arrays of `state` into the tensors of the same names, or raise and leave them all as they were.
+
+    The tensors keep their arrays, and with them dtype, device and memory layout.
+
+    Parameters
+    ----------
+    model : str
+        Named in the errors.
+    targets : mapping of names to Tensors
+    optional : collection of str
+        Names that `state` may lack.
+    state : mapping of names to arrays or Tensors
+    strict : bool
+        Whether missing and unexpected names are errors.  A wrong shape or dtype always is.
+
+    Raises
+    ------
+    TypeError
+        If `state` is no mapping.
+    ValueError
+        If it does not fit; one error lists every sort of fault.
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"load_state_dict: state must map names to arrays, got {type(state).__qualname__}")
+    missing = [name for name in targets if name not in state and name not in optional]
+    unexpected = [name for name in state if name not in targets]
+    arrays = {name: _array(state[name]) for name in targets if name in state}
+    unfit = [name + fault for name, array in arrays.items() if (fault := _fault(array, targets[name].data))]
+    sorts = {"missing": missing, "unexpected": unexpected} if strict else {}
+    faults = [f"{sort}: {_some(names)}" for sort, names in {**sorts, "unfit": unfit}.items() if names]
+    if faults:
+        raise ValueError(f"load_state_dict: the state does not fit {model}; {'; '.join(faults)}")
+    # Converting may yet fail, where warnings are errors and a value is beyond float32; the copying after it may not.
+    converted = {name: _converted(array, targets[name]) for name, array in arrays.items()}
+    for name, array in converted.items():
+        target = targets[name].data
+        backend.of(target).copyto(target, array)
+    return IncompatibleKeys(missing, unexpected)
+
+
+def _array(value: Any) -> Any:
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _fault(array: Any, target: Any) -> str:
+    """Say what keeps `array` from filling `target`; nothing if it may."""
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        return f" is no array but of type {type(array).__qualname__}"
+    if tuple(array.shape) != target.shape:
+        return f" has shape {tuple(array.shape)}, must have {target.shape}"
+    if array.dtype != target.dtype and not (_is_float(array) and _is_float(target)):
+        return f" has dtype {array.dtype}, must have {target.dtype}"
+    return ""
+
+
+def _is_float(array: Any) -> bool:
+    return backend.of(array).is_float(array.dtype)
+
+
+def _converted(array: Any, target: Tensor) -> Any:
+    return backend.to_device(array, target.device).astype(target.dtype, copy=False)
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
