@@ -289,7 +289,10 @@ def max_pool2d(
     """
     window = Window2d.of("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
     _check_pool_padding(window)
-    return _pooled("max_pool2d", _tensor(input), MaxPool2d(window, return_indices), return_indices)
+    x = _tensor(input)
+    if x.dtype == bool:
+        raise TypeError("max_pool2d: input must be numbers, got bool")
+    return _pooled("max_pool2d", x, MaxPool2d(window, return_indices), return_indices)
 
 
 def avg_pool2d(
@@ -477,10 +480,10 @@ def batch_norm(
     if x.ndim < 2:
         raise ValueError(f"{op}: input must be at least 2-D (N, C, …), got shape {x.shape}")
     be, channels = backend.of(x.data), x.shape[1]
-    mean, var = (_per_channel(op, name, v, channels) for name, v in
-                 (("running_mean", running_mean), ("running_var", running_var)))
-    w = _per_channel(op, "weight", weight, channels) or Tensor(be.full(channels, 1, x.dtype))
-    b = _per_channel(op, "bias", bias, channels) or Tensor(be.zeros(channels, x.dtype))
+    mean = _per_channel(op, "running_mean", running_mean, channels)
+    var = _per_channel(op, "running_var", running_var, channels)
+    w = _per_channel(op, "weight", be.full(channels, 1, x.dtype) if weight is None else weight, channels)
+    b = _per_channel(op, "bias", be.zeros(channels, x.dtype) if bias is None else bias, channels)
     if not training:
         if mean is None or var is None:
             raise ValueError(f"{op}: running_mean and running_var must be given unless training=True")
@@ -982,6 +985,7 @@ def _check_pad(x: Tensor, n: int, before: int, after: int, mode: str) -> None:
     where = f"; amounts ({before}, {after}) on an axis of {n}, input {x.shape}"
     if n + before + after < 0 or -before > n or -after > n:
         raise ValueError(f"pad: an axis cannot be cut by more than its length{where}")
-    most = {"reflect": n - 1, "circular": n, "replicate": math.inf if n else 0}.get(mode, math.inf)
+    left = n + min(before, 0) + min(after, 0)
+    most = {"reflect": n - 1, "circular": left, "replicate": math.inf if n else 0}.get(mode, math.inf)
     if max(before, after) > max(most, 0):
         raise ValueError(f"pad: mode {mode!r} can add at most {max(most, 0)}{where}")

@@ -170,10 +170,8 @@ class Window2d:
         room = size + before + after - extent
         if not self.ceil_mode:
             return room // stride + 1
-        windows = -(-room // stride) + 1
-        if (windows - 1) * stride >= size + before:  # it would start in the padding after the input
-            windows -= 1
-        return windows
+        start_inside = (size + before - 1) // stride + 1
+        return min(-(-room // stride) + 1, start_inside)
 
     def reach(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Padding (top, bottom, left, right) after which the windows exactly cover the input.

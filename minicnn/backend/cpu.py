@@ -31,6 +31,7 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     errstate,
     exp,
     expand_dims,
+    finfo,
     float32,
     float64,
     floating,

@@ -69,7 +69,8 @@ def _slab(x: np.ndarray, window: Window2d, chunk: Chunk) -> np.ndarray:
     left = -window.padding[2]
     right = (q - 1) * window.stride[1] - window.padding[2] + window.extent[1]
     pixels = x[chunk.images].transpose(0, 2, 3, 1)
-    inside = pixels[:, max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    # A chunk may lie in the padding altogether, above the image or below it: then nothing is inside.
+    inside = pixels[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if inside.shape[1:3] == (bottom - top, right - left) and x.strides[1] == x.itemsize:
         return inside
     slab = scratch("conv slab", (len(pixels), bottom - top, right - left, c), x.dtype)

@@ -18,16 +18,21 @@ class Binary(Function):
             for g, shape, need in zip(grads, self.shapes, self.needs, strict=True)
         )
 
-    def check(self, a, b):
+    def operands(self, a, b):
+        """Return the operands, checked; an integer one takes the other's floating-point dtype."""
         if a.shape != b.shape:
             check_broadcast(self.name.lower(), self.be, a, b)
+        if a.dtype != b.dtype and self.be.is_float(a.dtype) != self.be.is_float(b.dtype):
+            dtype = a.dtype if self.be.is_float(a.dtype) else b.dtype
+            return a.astype(dtype), b.astype(dtype)
+        return a, b
 
 
 class Add(Binary, operator="add"):
     """y = a + b.   da = g,   db = g."""
 
     def forward(self, a, b):
-        self.check(a, b)
+        a, b = self.operands(a, b)
         return a + b
 
     def backward(self, g):
@@ -38,7 +43,7 @@ class Subtract(Binary, operator="subtract"):
     """y = a − b.   da = g,   db = −g."""
 
     def forward(self, a, b):
-        self.check(a, b)
+        a, b = self.operands(a, b)
         return a - b
 
     def backward(self, g):
@@ -49,7 +54,7 @@ class Multiply(Binary, operator="multiply"):
     """y = a b.   da = g b,   db = g a."""
 
     def forward(self, a, b):
-        self.check(a, b)
+        a, b = self.operands(a, b)
         self.a = a if self.needs[1] else None
         self.b = b if self.needs[0] else None
         return a * b
@@ -62,7 +67,7 @@ class Divide(Binary, operator="divide"):
     """y = a / b.   da = g / b,   db = −g a / b²."""
 
     def forward(self, a, b):
-        self.check(a, b)
+        a, b = self.operands(a, b)
         self.a, self.b = as_float(self.be, a), as_float(self.be, b)
         return self.a / self.b
 
@@ -88,7 +93,7 @@ class Power(Binary, operator="power"):
     """
 
     def forward(self, a, b):
-        self.check(a, b)
+        a, b = self.operands(a, b)
         self.a, self.b = as_float(self.be, a), as_float(self.be, b)
         self.y = self.a**self.b
         return self.y

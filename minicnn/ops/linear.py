@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..tensor import Function
 
 __all__ = ["Linear"]
@@ -14,7 +16,7 @@ class Linear(Function):
     """
 
     def forward(self, x, w, b=None):
-        self.x, self.w = x.reshape(-1, x.shape[-1]) if x.size else x.reshape(0, w.shape[1]), w
+        self.x, self.w = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), w
         y = self.be.matmul(self.x, w.T)
         if b is not None:
             y += b

@@ -52,8 +52,9 @@ class Pad(Function):
         i = self.be.arange(-before, n + after)
         if self.mode == "replicate":
             return self.be.clip(i, 0, n - 1)
-        if self.mode == "circular":
-            return i % n
+        if self.mode == "circular":  # what is cut is gone before the rest goes round
+            first, last = max(-before, 0), n - max(-after, 0)
+            return first + (i - first) % (last - first)
         return (n - 1) - self.be.abs((n - 1) - self.be.abs(i))  # mirrored at 0 and at n − 1
 
     def backward(self, g):
