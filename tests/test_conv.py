@@ -87,6 +87,7 @@ def test_chunks_of_any_size_give_the_same(budget, problem):
     g = np.random.default_rng(0).normal(size=y.shape)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(im2col_chunked, "CHUNK_BYTES", budget)
+        patch.setattr(im2col_chunked, "PRODUCT_ROWS", 1)
         patch.setattr(im2col_chunked, "SUM_ROWS", 1)
         np.testing.assert_allclose(conv.conv2d(x, w, b, **options), y, rtol=1e-10, atol=1e-10)
         for found, expected in (
@@ -102,13 +103,13 @@ def test_chunks_of_any_size_give_the_same(budget, problem):
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
-@given(st.integers(0, 9), st.integers(1, 40), st.integers(0, 3000), st.integers(1, 4000))
-def test_chunks_cover_every_row_once(n, p, row_bytes, budget):
+@given(st.integers(0, 9), st.integers(1, 40), st.integers(1, 40), st.integers(1, 1 << 17), st.integers(1, 600))
+def test_chunks_cover_every_row_once_within_the_budget(n, p, q, pixel_bytes, least):
     seen = np.zeros((n, p), int)
-    for chunk in im2col_chunked.cut(n, p, row_bytes, budget):
+    for chunk in im2col_chunked.cut(n, p, q, pixel_bytes, least):
         seen[chunk.images, chunk.rows] += 1
-        rows = seen[chunk.images, chunk.rows].size
-        assert rows == 1 or rows * row_bytes <= budget
+        pixels = seen[chunk.images, chunk.rows].size * q
+        assert pixels == q or pixels <= max(least, im2col_chunked.CHUNK_BYTES // pixel_bytes)
     assert (seen == 1).all()
 
 

@@ -10,8 +10,11 @@ stay in the second-level cache between being written and being multiplied::
 The problem alone decides the chunks and the order in which anything is summed, so the result has the same bits for
 any number of threads.
 
-Cost: the FLOPs of im2col.  Workspace: a slab and the columns of one chunk a thread, about half a megabyte;
-for dw also one sum of dw's size a *lane*, at most 8.
+A chunk of a deep layer (512 channels: 18 kB a row of columns) is larger than that, for a product of few rows spends
+its time reading the kernels: at least 512 rows make one.
+
+Cost: the FLOPs of im2col.  Workspace: a slab and the columns of one chunk a thread, half a megabyte or 512 rows (1,024
+for dw); for dw also one sum of dw's size a *lane*, at most 8.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ from .im2col import by_group, kernel_matrix, windows
 __all__ = ["backward_data", "backward_weight", "forward"]
 
 CHUNK_BYTES = 1 << 19  # a chunk's columns: half of a 1 MB second-level cache
-SUM_ROWS = 1024  # rows of columns a product for dw should have, to be worth adding its result to a sum
+PRODUCT_ROWS = 512  # but at least as many rows as make reading the kernels worthwhile
+SUM_ROWS = 1024  # and in a product for dw, as make adding its result to a sum worthwhile
 LANES = 8  # partial sums of dw, each the work of one task
 LANE_BYTES = 1 << 26  # all lanes together
 
@@ -40,10 +44,15 @@ class Chunk(NamedTuple):
     rows: slice
 
 
-def cut(n: int, p: int, row_bytes: int, budget: int) -> list[Chunk]:
-    """Cut N images of P output rows into chunks of about `budget` bytes of columns, `row_bytes` an output row."""
-    rows = max(1, min(p, budget // max(row_bytes, 1)))
-    images = max(1, budget // max(row_bytes * p, 1)) if rows == p else 1
+def cut(n: int, p: int, q: int, pixel_bytes: int, least: int) -> list[Chunk]:
+    """Cut N images of P×Q output pixels into chunks.
+
+    A chunk's columns, `pixel_bytes` an output pixel, fill the budget, or `least` pixels where those are more; but a
+    chunk is at least one row.
+    """
+    pixels = max(CHUNK_BYTES // max(pixel_bytes, 1), least)
+    rows = max(1, min(p, pixels // max(q, 1)))
+    images = max(1, pixels // max(p * q, 1)) if rows == p else 1
     pieces = -(-p // rows)
     edges = [p * i // pieces for i in range(pieces + 1)]  # as even as can be
     return [
@@ -53,8 +62,8 @@ def cut(n: int, p: int, row_bytes: int, budget: int) -> list[Chunk]:
     ]
 
 
-def _row_bytes(x_shape: tuple[int, ...], window: Window2d, q: int, dtype: np.dtype) -> int:
-    return q * window.samples * x_shape[1] * dtype.itemsize
+def _pixel_bytes(x_shape: tuple[int, ...], window: Window2d, dtype: np.dtype) -> int:
+    return window.samples * x_shape[1] * dtype.itemsize
 
 
 def _slab(x: np.ndarray, window: Window2d, chunk: Chunk) -> np.ndarray:
@@ -105,7 +114,7 @@ def forward(
     """Write the convolution of x (N, C, H, W) with w (K, C/groups, R, S), plus b (K,), into `out` (N, K, P, Q)."""
     n, k, p, q = out.shape
     kernels = kernel_matrix(w, groups).swapaxes(1, 2)
-    chunks = cut(n, p, _row_bytes(x.shape, window, q, x.dtype), CHUNK_BYTES)
+    chunks = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), PRODUCT_ROWS)
     y = out if _is_channels_last(out) else np.empty((n, p, q, k), out.dtype).transpose(0, 3, 1, 2)
 
     def task(i: int) -> None:
@@ -129,10 +138,9 @@ def backward_data(
     n, c, height, width = input_shape
     p, q = window.output_size(height, width)
     kernels = kernel_matrix(w, groups)
-    row_bytes = _row_bytes(input_shape, window, q, g.dtype)
     dx = np.zeros((n, height, width, c), g.dtype).transpose(0, 3, 1, 2)
     by_images: dict[int, list[Chunk]] = {}
-    for chunk in cut(n, p, row_bytes, CHUNK_BYTES):
+    for chunk in cut(n, p, q, _pixel_bytes(input_shape, window, g.dtype), PRODUCT_ROWS):
         by_images.setdefault(chunk.images.start, []).append(chunk)
     tasks = list(by_images.values())
 
@@ -175,8 +183,7 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
     The chunks are dealt to a fixed number of lanes; each lane sums its own, and the lanes are summed last, in order.
     """
     n, k, p, q = g.shape
-    row_bytes = _row_bytes(x.shape, window, q, x.dtype)
-    chunks = cut(n, p, row_bytes, max(CHUNK_BYTES, SUM_ROWS * row_bytes // max(q, 1)))
+    chunks = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), SUM_ROWS)
     shape = (groups, k // groups, window.samples * x.shape[1] // groups)
     size = k * shape[2] * x.itemsize
     lanes = max(1, min(LANES, len(chunks), LANE_BYTES // max(size, 1)))

@@ -33,9 +33,11 @@ class MaxPool2d(Function):
         self.choice[...] = self._first_inside(*x.shape[2:])
         for i, (r, s) in enumerate(window.offsets()):
             seen = room[window.at(r, s, p, q)]
-            better = (seen > best) | (seen != seen)  # NaN wins, so that it shows
-            be.copyto(best, seen, where=better)
-            be.copyto(self.choice, i, where=better)
+            be.copyto(self.choice, i, where=seen > best)
+            be.maximum(best, seen, out=best)
+        if be.isnan(best).any():  # NaN is above all, but no comparison says so
+            for i, (r, s) in enumerate(window.offsets()):
+                be.copyto(self.choice, i, where=be.isnan(room[window.at(r, s, p, q)]))
         if self.with_indices:
             self.indices = self._indices(*x.shape[2:])
         return best
@@ -45,7 +47,7 @@ class MaxPool2d(Function):
         shape, (p, q) = self.shapes[0], self.size
         room = padded(be, shape, g.dtype, window, 0)
         for i, (r, s) in enumerate(window.offsets()):
-            room[window.at(r, s, p, q)] += be.where(self.choice == i, g, 0)
+            room[window.at(r, s, p, q)] += g * (self.choice == i)
         return inside(room, shape, window)
 
     def _first_inside(self, height: int, width: int):
