@@ -72,7 +72,11 @@ def row(name, direction, flops, samples, limit):
 
 def print_row(row):
     cells = [f"{row['median_ms'][a]:.1f} ms ({row['percent_of_sgemm'][a]} %)" for a in ALGORITHMS]
-    print(f"{row['problem']:14}{row['direction']:10}" + "".join(f"{c:>24}" for c in cells) + f"{row['ratio']:8.2f}")
+    print(
+        f"{row['problem']:14}{row['direction']:10}"
+        + "".join(f"{c:>24}" for c in cells)
+        + f"{row['ratio']:8.2f}"
+    )
 
 
 if __name__ == "__main__":

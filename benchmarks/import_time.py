@@ -12,7 +12,9 @@ TIMED = "import time; start = time.perf_counter(); import {}; print(time.perf_co
 
 
 def seconds(module: str) -> float:
-    done = subprocess.run([sys.executable, "-c", TIMED.format(module)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", TIMED.format(module)], capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
@@ -25,7 +27,9 @@ def main() -> None:
     extra = medians["minicnn"] - medians["numpy"]
     print(f"numpy {medians['numpy']:.3f} s, minicnn {medians['minicnn']:.3f} s: {extra:.3f} s more")
     record.write(
-        "import_time", {"samples_s": samples, "median_s": medians, "extra_s": extra}, "python benchmarks/import_time.py"
+        "import_time",
+        {"samples_s": samples, "median_s": medians, "extra_s": extra},
+        "python benchmarks/import_time.py",
     )
 
 

@@ -48,8 +48,16 @@ def write(name: str, results: Any, command: str) -> Path:
         "command": command,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
-        "machine": {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "threads": minicnn.get_num_threads()},
-        "versions": {"minicnn": minicnn.__version__, "python": platform.python_version(), "numpy": np.__version__},
+        "machine": {
+            "cpu": _cpu(),
+            "cores": len(os.sched_getaffinity(0)),
+            "threads": minicnn.get_num_threads(),
+        },
+        "versions": {
+            "minicnn": minicnn.__version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
         "results": results,
     }
     RESULTS.mkdir(exist_ok=True)
@@ -74,4 +82,6 @@ def _commit() -> str:
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )

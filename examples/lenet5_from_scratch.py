@@ -28,7 +28,9 @@ def initial_weights(generator: np.random.Generator) -> dict[str, Tensor]:
     weights = {}
     for name, shape in SHAPES.items():
         deviation = np.sqrt(2 / np.prod(shape[1:]))
-        weights[name] = minicnn.tensor(generator.normal(0, deviation, shape).astype("float32"), requires_grad=True)
+        weights[name] = minicnn.tensor(
+            generator.normal(0, deviation, shape).astype("float32"), requires_grad=True
+        )
         weights[name + " bias"] = minicnn.tensor(np.zeros(shape[0], "float32"), requires_grad=True)
     return weights
 

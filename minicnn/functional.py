@@ -764,7 +764,9 @@ def mse_loss(input: Data, target: Data, reduction: str = "mean") -> Tensor:
     """
     x, t = _tensor(input), _tensor(target)
     if x.shape != t.shape:
-        warnings.warn(f"mse_loss: input {x.shape} and target {t.shape} differ and are broadcast", stacklevel=2)
+        warnings.warn(
+            f"mse_loss: input {x.shape} and target {t.shape} differ and are broadcast", stacklevel=2
+        )
     difference = x - t
     square = difference * difference
     return _reduced("mse_loss", square, square.size, reduction)
@@ -914,7 +916,9 @@ def _per_channel(op: str, name: str, value: Data | None, channels: int) -> Tenso
 def _class_weights(op: str, z: Tensor, weight: Data | None) -> Tensor:
     """Return the class weights so that they broadcast against the logits (N, C, …)."""
     if z.ndim < 2 or z.shape[1] < 1:
-        raise ValueError(f"{op}: input must be (C,), (N, C) or (N, C, …) with at least one class, got {z.shape}")
+        raise ValueError(
+            f"{op}: input must be (C,), (N, C) or (N, C, …) with at least one class, got {z.shape}"
+        )
     channels = z.shape[1]
     be = backend.of(z.data)
     w = Tensor(be.full(channels, 1, z.dtype)) if weight is None else _tensor(weight).detach()
@@ -928,7 +932,9 @@ def _one_hot(op: str, z: Tensor, t: Tensor, ignore_index: int) -> tuple[Tensor, 
     be = backend.of(z.data, t.data)
     expected = (z.shape[0], *z.shape[2:])
     if be.is_float(t.dtype) or t.dtype.kind not in "iu":
-        raise TypeError(f"{op}: target must be class numbers (int){_or_probabilities(op, z)}, got {t.dtype} {t.shape}")
+        raise TypeError(
+            f"{op}: target must be class numbers (int){_or_probabilities(op, z)}, got {t.dtype} {t.shape}"
+        )
     if t.shape != expected:
         raise ValueError(f"{op}: target must have shape {expected} for input {z.shape}, got {t.shape}")
     kept = t.data != ignore_index
@@ -968,7 +974,9 @@ def _pad_amounts(x: Tensor, pad: Sequence[int], mode: str) -> list[tuple[int, in
     numbers = [operator.index(n) for n in pad]
     axes = len(numbers) // 2
     if len(numbers) % 2 or axes > x.ndim:
-        raise ValueError(f"pad: there must be two amounts for each of at most {x.ndim} axes, got {tuple(pad)}")
+        raise ValueError(
+            f"pad: there must be two amounts for each of at most {x.ndim} axes, got {tuple(pad)}"
+        )
     if mode != "constant" and (axes not in (1, 2, 3) or x.ndim not in (axes + 1, axes + 2)):
         raise ValueError(
             f"pad: mode {mode!r} takes 2, 4 or 6 amounts for a tensor of one or two axes more, got "

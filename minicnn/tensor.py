@@ -184,7 +184,9 @@ class Tensor:
             If `gradient` is missing or of another shape.
         """
         if not self.requires_grad:
-            raise RuntimeError("backward: this tensor does not require a gradient, nor does any it was made from")
+            raise RuntimeError(
+                "backward: this tensor does not require a gradient, nor does any it was made from"
+            )
         _walk(self, self._cotangent(gradient))
 
     def _cotangent(self, gradient: Array | Tensor | None) -> Array:
@@ -198,7 +200,9 @@ class Tensor:
             return be.broadcast_to(be.asarray(1, dtype=self.dtype), self.shape)
         array = gradient.data if isinstance(gradient, Tensor) else be.asarray(gradient)
         if array.shape != self.shape:
-            raise ValueError(f"backward: gradient must have the tensor's shape {self.shape}, got {array.shape}")
+            raise ValueError(
+                f"backward: gradient must have the tensor's shape {self.shape}, got {array.shape}"
+            )
         return array.astype(self.dtype, copy=False)
 
     def detach(self) -> Tensor:
@@ -397,9 +401,7 @@ class Tensor:
         return _apply("getitem", (self,), index)
 
 
-def tensor(
-    data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
-) -> Tensor:
+def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor from numbers, nested lists or an array, copying them.
 
     Parameters
@@ -476,7 +478,9 @@ class Function:
         super().__init_subclass__(**options)
         if operator is not None:
             if operator in _operators:
-                raise TypeError(f"{cls.__name__}: the operator {operator!r} is taken by {_operators[operator]}")
+                raise TypeError(
+                    f"{cls.__name__}: the operator {operator!r} is taken by {_operators[operator]}"
+                )
             _operators[operator] = cls
 
     @property

@@ -338,9 +338,7 @@ case(
 # Softmax and losses
 
 for dim in (0, 1, -1):
-    case(
-        f"softmax-{dim}", lambda x, d=dim: F.softmax(x, d), lambda x, d=dim: naive.softmax(x, d), (3, 4, 2)
-    )
+    case(f"softmax-{dim}", lambda x, d=dim: F.softmax(x, d), lambda x, d=dim: naive.softmax(x, d), (3, 4, 2))
     case(
         f"log_softmax-{dim}",
         lambda x, d=dim: F.log_softmax(x, d),

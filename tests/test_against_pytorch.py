@@ -43,7 +43,8 @@ def agree(ours, theirs, arrays, tolerance=1e-10):
 
 
 @pytest.mark.parametrize(
-    "o", grid(stride=[1, 2, (2, 3)], padding=[0, 1, (2, 0), "same", "valid"], dilation=[1, (1, 2)], groups=[1, 2])
+    "o",
+    grid(stride=[1, 2, (2, 3)], padding=[0, 1, (2, 0), "same", "valid"], dilation=[1, (1, 2)], groups=[1, 2]),
 )
 @pytest.mark.parametrize("batch", [(), (2,), (0,)])
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -57,7 +58,11 @@ def test_conv2d(o, batch):
 @pytest.mark.parametrize(
     "o",
     grid(
-        stride=[1, 2, (2, 3)], padding=[0, 1, (2, 0)], output_padding=[0, 1, (1, 0)], dilation=[1, 2], groups=[1, 2]
+        stride=[1, 2, (2, 3)],
+        padding=[0, 1, (2, 0)],
+        output_padding=[0, 1, (1, 0)],
+        dilation=[1, 2],
+        groups=[1, 2],
     ),
 )
 @pytest.mark.parametrize("batch", [(), (2,), (0,)])
@@ -65,7 +70,11 @@ def test_conv_transpose2d(o, batch):
     arrays = data((*batch, 4, 5, 4), (4, 6 // o["groups"], 3, 2), (6,))
     if o["output_padding"] != 0 and o["stride"] == 1 and o["dilation"] == 1:
         pytest.skip("PyTorch refuses it, and so do we")
-    agree(lambda x, w, b: F.conv_transpose2d(x, w, b, **o), lambda x, w, b: TF.conv_transpose2d(x, w, b, **o), arrays)
+    agree(
+        lambda x, w, b: F.conv_transpose2d(x, w, b, **o),
+        lambda x, w, b: TF.conv_transpose2d(x, w, b, **o),
+        arrays,
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,7 +177,10 @@ def test_linear(front):
 @pytest.mark.parametrize(
     "o",
     grid(
-        weighted=[False, True], reduction=["mean", "sum", "none"], label_smoothing=[0.0, 0.1, 1.0], ignore=[-100, 1]
+        weighted=[False, True],
+        reduction=["mean", "sum", "none"],
+        label_smoothing=[0.0, 0.1, 1.0],
+        ignore=[-100, 1],
     ),
 )
 @pytest.mark.parametrize("shape", [(4,), (5, 4), (2, 4, 3), (2, 4, 3, 2)])
@@ -226,7 +238,9 @@ def test_pad(shape, amounts, mode):
     if mode != "constant" and len(shape) not in (len(amounts) // 2 + 1, len(amounts) // 2 + 2):
         pytest.skip("PyTorch refuses it, and so do we")
     value = {"value": 1.5} if mode == "constant" else {}
-    agree(lambda x: F.pad(x, amounts, mode, **value), lambda x: TF.pad(x, amounts, mode, **value), data(shape))
+    agree(
+        lambda x: F.pad(x, amounts, mode, **value), lambda x: TF.pad(x, amounts, mode, **value), data(shape)
+    )
 
 
 @pytest.mark.parametrize("o", grid(dilation=[1, 2], padding=[0, (1, 2)], stride=[1, (2, 1)]))
@@ -235,7 +249,9 @@ def test_unfold_and_fold(o, batch):
     agree(lambda x: F.unfold(x, (3, 2), **o), lambda x: TF.unfold(x, (3, 2), **o), data((*batch, 3, 7, 6)))
     columns = TF.unfold(torch.zeros(*batch, 3, 7, 6), (3, 2), **o).shape
     agree(
-        lambda x: F.fold(x, (7, 6), (3, 2), **o), lambda x: TF.fold(x, (7, 6), (3, 2), **o), data(tuple(columns))
+        lambda x: F.fold(x, (7, 6), (3, 2), **o),
+        lambda x: TF.fold(x, (7, 6), (3, 2), **o),
+        data(tuple(columns)),
     )
 
 
@@ -274,8 +290,16 @@ def test_tensor_methods(f):
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [((4,), (4,)), ((4,), (4, 3)), ((2, 4), (4,)), ((5, 2, 4), (4, 3)), ((2, 4), (5, 4, 3)), ((5, 1, 2, 4), (6, 4, 3)),
-     ((4,), (5, 4, 3)), ((5, 2, 4), (4,))],
+    [
+        ((4,), (4,)),
+        ((4,), (4, 3)),
+        ((2, 4), (4,)),
+        ((5, 2, 4), (4, 3)),
+        ((2, 4), (5, 4, 3)),
+        ((5, 1, 2, 4), (6, 4, 3)),
+        ((4,), (5, 4, 3)),
+        ((5, 2, 4), (4,)),
+    ],
 )
 def test_matmul(a, b):
     agree(lambda x, y: x @ y, lambda x, y: x @ y, data(a, b))

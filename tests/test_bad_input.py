@@ -16,7 +16,9 @@ from minicnn import functional as F
 
 side = st.integers(0, 6)
 shape = st.lists(side, max_size=5).map(tuple)
-image_shape = st.tuples(st.integers(0, 2), st.integers(0, 4), side, side) | st.tuples(st.integers(1, 4), side, side)
+image_shape = st.tuples(st.integers(0, 2), st.integers(0, 4), side, side) | st.tuples(
+    st.integers(1, 4), side, side
+)
 small = st.integers(-1, 4)
 odd_value = st.sampled_from([None, 1.5, True, "x", (1, 2, 3), (), np.float64(2.0), [1, "y"]])
 number = small | st.tuples(small, small) | odd_value
@@ -34,7 +36,9 @@ def outcome(op, call):
     try:
         return call()
     except (ValueError, TypeError) as error:
-        assert re.match(rf"{op}: .+", str(error), re.DOTALL), f"not our error: {type(error).__name__}: {error}"
+        assert re.match(rf"{op}: .+", str(error), re.DOTALL), (
+            f"not our error: {type(error).__name__}: {error}"
+        )
         return None
 
 
@@ -118,7 +122,14 @@ def test_max_pool2d(xs, kernel, stride, pad, dilation, ceil, with_indices, kind)
 
 @many
 @given(
-    image_shape | shape, number, number, number, st.booleans(), st.booleans(), st.integers(-1, 2) | odd_value, dtype
+    image_shape | shape,
+    number,
+    number,
+    number,
+    st.booleans(),
+    st.booleans(),
+    st.integers(-1, 2) | odd_value,
+    dtype,
 )
 def test_avg_pool2d(xs, kernel, stride, pad, ceil, include, divisor, kind):
     x = array(xs, kind)
@@ -131,7 +142,11 @@ def test_avg_pool2d(xs, kernel, stride, pad, ceil, include, divisor, kind):
 
 
 @many
-@given(image_shape | shape, number | st.tuples(small | st.none(), small | st.none()), st.sampled_from(["avg", "max"]))
+@given(
+    image_shape | shape,
+    number | st.tuples(small | st.none(), small | st.none()),
+    st.sampled_from(["avg", "max"]),
+)
 def test_adaptive_pools(xs, size, kind):
     op, x = f"adaptive_{kind}_pool2d", array(xs)
     y = outcome(op, lambda: getattr(F, op)(x, size))
@@ -324,7 +339,10 @@ def test_mse_loss(a, b):
             lambda: F.conv2d(np.zeros((1, 4, 3, 3)), np.zeros((3, 2, 1, 1)), groups=2),
             "conv2d: the 3 output channels must be divisible by groups=2; input (1, 4, 3, 3), weight (3, 2, 1, 1)",
         ),
-        (lambda: F.conv2d(np.zeros((3, 3)), np.zeros((1, 1, 1, 1))), "conv2d: input must be (N, C, H, W) or (C, H, W), got shape (3, 3)"),
+        (
+            lambda: F.conv2d(np.zeros((3, 3)), np.zeros((1, 1, 1, 1))),
+            "conv2d: input must be (N, C, H, W) or (C, H, W), got shape (3, 3)",
+        ),
         (lambda: F.dropout([1.0], 1.5), "dropout: p must be in [0, 1], got 1.5"),
         (lambda: F.cross_entropy([[0.0, 1.0]], [2]), "cross_entropy: target must be in [0, 1], got 2"),
         (lambda: F.relu(object()), "tensor: data must be real numbers, got dtype object"),

@@ -103,7 +103,9 @@ def test_chunks_of_any_size_give_the_same(budget, problem):
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
-@given(st.integers(0, 9), st.integers(1, 40), st.integers(1, 40), st.integers(1, 1 << 17), st.integers(1, 600))
+@given(
+    st.integers(0, 9), st.integers(1, 40), st.integers(1, 40), st.integers(1, 1 << 17), st.integers(1, 600)
+)
 def test_chunks_cover_every_row_once_within_the_budget(n, p, q, pixel_bytes, least):
     seen = np.zeros((n, p), int)
     for chunk in im2col_chunked.cut(n, p, q, pixel_bytes, least):
@@ -162,9 +164,15 @@ def test_use_forces_an_algorithm(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x, w: conv.conv2d(x[0], w), r"conv2d: input must be 4-D \(N, C, H, W\), got shape \(3, 8, 8\)"),
+        (
+            lambda x, w: conv.conv2d(x[0], w),
+            r"conv2d: input must be 4-D \(N, C, H, W\), got shape \(3, 8, 8\)",
+        ),
         (lambda x, w: conv.conv2d(x, w[0]), r"conv2d: weight must be 4-D"),
-        (lambda x, w: conv.conv2d(x, w, out=np.zeros((2, 4, 6, 5))), r"conv2d: out must have shape \(2, 4, 6, 6\)"),
+        (
+            lambda x, w: conv.conv2d(x, w, out=np.zeros((2, 4, 6, 5))),
+            r"conv2d: out must have shape \(2, 4, 6, 6\)",
+        ),
         (lambda x, w: conv.conv2d(x, w, out=np.zeros((2, 4, 6, 6), "f4")), r"out must have dtype float64"),
         (
             lambda x, w: conv.conv2d_backward_data(np.zeros((2, 4, 6, 5)), w, x.shape),
@@ -178,7 +186,10 @@ def test_use_forces_an_algorithm(monkeypatch):
             lambda x, w: conv.conv2d_backward_weight(x, np.zeros((2, 4, 6, 6)), 3, groups=2),
             r"conv2d_backward_weight: input has 3 channels, weight expects 2 \(groups=2\)",
         ),
-        (lambda x, w: conv.conv2d(x, w, np.zeros(3)), r"bias must have shape \(4,\), one an output channel, got \(3,\)"),
+        (
+            lambda x, w: conv.conv2d(x, w, np.zeros(3)),
+            r"bias must have shape \(4,\), one an output channel, got \(3,\)",
+        ),
         (lambda x, w: conv.conv2d(x, w, groups=1.5), r"groups must be an int, got 1.5"),
     ],
 )

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from minicnn.geometry import Window2d
 
 axis = st.tuples(
-    st.integers(1, 12), st.integers(1, 5), st.integers(1, 5), st.integers(0, 4), st.integers(0, 4), st.integers(1, 3)
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(0, 4),
+    st.integers(0, 4),
+    st.integers(1, 3),
 )
 
 
@@ -67,7 +72,11 @@ def test_same_keeps_the_size(kh, kw, dilation, size):
 
 def test_forms_of_an_argument():
     expected = Window2d((3, 3), (2, 2), (1, 1, 1, 1), (1, 1))
-    for three, two, one in ((3, 2, 1), ((3, 3), [2, 2], (1, 1)), (np.int64(3), np.array([2, 2]), (1, 1, 1, 1))):
+    for three, two, one in (
+        (3, 2, 1),
+        ((3, 3), [2, 2], (1, 1)),
+        (np.int64(3), np.array([2, 2]), (1, 1, 1, 1)),
+    ):
         assert Window2d.of("any", three, two, one) == expected
     assert Window2d.of("pool", 2, None).stride == (2, 2)
     assert hash(expected) == hash(Window2d.of("other", 3, 2, 1))
@@ -78,12 +87,32 @@ def test_forms_of_an_argument():
     [
         ({"kernel_size": 0}, ValueError, "op: kernel_size must be at least 1, got 0"),
         ({"kernel_size": (2, 3, 4)}, ValueError, "op: kernel_size must be an int or 2 ints, got (2, 3, 4)"),
-        ({"kernel_size": 2, "stride": 1.5}, TypeError, "op: stride must be an int or a tuple of ints, got 1.5"),
-        ({"kernel_size": 2, "stride": True}, TypeError, "op: stride must be an int or a tuple of ints, got True"),
+        (
+            {"kernel_size": 2, "stride": 1.5},
+            TypeError,
+            "op: stride must be an int or a tuple of ints, got 1.5",
+        ),
+        (
+            {"kernel_size": 2, "stride": True},
+            TypeError,
+            "op: stride must be an int or a tuple of ints, got True",
+        ),
         ({"kernel_size": 2, "padding": -1}, ValueError, "op: padding must be at least 0, got -1"),
-        ({"kernel_size": 2, "padding": (1, 2, 3)}, ValueError, "op: padding must be an int or 2 or 4 ints, got (1, 2, 3)"),
-        ({"kernel_size": 2, "padding": "full"}, ValueError, "op: padding must be 'same', 'valid' or numbers, got 'full'"),
-        ({"kernel_size": 2, "stride": 2, "padding": "same"}, ValueError, "op: padding='same' needs stride 1, got stride (2, 2)"),
+        (
+            {"kernel_size": 2, "padding": (1, 2, 3)},
+            ValueError,
+            "op: padding must be an int or 2 or 4 ints, got (1, 2, 3)",
+        ),
+        (
+            {"kernel_size": 2, "padding": "full"},
+            ValueError,
+            "op: padding must be 'same', 'valid' or numbers, got 'full'",
+        ),
+        (
+            {"kernel_size": 2, "stride": 2, "padding": "same"},
+            ValueError,
+            "op: padding='same' needs stride 1, got stride (2, 2)",
+        ),
         ({"kernel_size": 2, "dilation": (0, 1)}, ValueError, "op: dilation must be at least 1, got (0, 1)"),
     ],
 )

@@ -21,7 +21,9 @@ def inputs_of(case: Case, dtype: type = np.float64) -> list[np.ndarray]:
     return [np.asarray(a, dtype) for a in case.inputs(np.random.default_rng(0))]
 
 
-def run(case: Case, arrays: list[np.ndarray], g: np.ndarray | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+def run(
+    case: Case, arrays: list[np.ndarray], g: np.ndarray | None = None
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Output and gradients, for the cotangent `g` or a drawn one."""
     tensors = [Tensor(a, requires_grad=True) for a in arrays]
     y = case.call(*tensors)
@@ -133,9 +135,7 @@ def test_threads_do_not_change_a_bit(threads):
         y = F.conv2d(*tensors[:3], padding=1)
         y = F.batch_norm(y, None, None, training=True)
         y = F.max_pool2d(F.relu(y), 2)
-        loss = F.cross_entropy(
-            F.linear(y.flatten(1), tensors[3]), np.arange(4)
-        )
+        loss = F.cross_entropy(F.linear(y.flatten(1), tensors[3]), np.arange(4))
         loss.backward()
         return [loss.data, *(t.grad for t in tensors)]
 

@@ -120,7 +120,10 @@ expected = conv.conv2d(x, w)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork_and_exit(script):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT.format(script)], timeout=60, capture_output=True, text=True
+        [sys.executable, "-W", "ignore", "-c", SCRIPT.format(script)],
+        timeout=60,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "False" not in done.stdout
@@ -141,7 +144,9 @@ def test_bad_number_of_threads(n):
         set_num_threads(n)
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 5), (700, 300, 500), (8, 2000, 3000), (3000, 2000, 8), (0, 3, 4), (4, 0, 3)])
+@pytest.mark.parametrize(
+    "shape", [(3, 4, 5), (700, 300, 500), (8, 2000, 3000), (3000, 2000, 8), (0, 3, 4), (4, 0, 3)]
+)
 def test_matmul_is_numpys(shape):
     rng = np.random.default_rng(0)
     m, k, n = shape

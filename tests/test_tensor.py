@@ -73,7 +73,9 @@ def test_only_real_numbers(data):
 
 
 def test_an_integer_leaf_cannot_require_a_gradient():
-    with pytest.raises(TypeError, match="only floating-point tensors can require a gradient, got dtype int64"):
+    with pytest.raises(
+        TypeError, match="only floating-point tensors can require a gradient, got dtype int64"
+    ):
         tensor([1, 2], requires_grad=True)
 
 
@@ -294,7 +296,9 @@ def test_wrong_shape_of_gradient():
             return g
 
     x = tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises(RuntimeError, match=r"Wrong: the gradient of input 0 must have its shape \(2,\), got \(\)"):
+    with pytest.raises(
+        RuntimeError, match=r"Wrong: the gradient of input 0 must have its shape \(2,\), got \(\)"
+    ):
         Wrong()(x).backward()
 
 

@@ -24,4 +24,6 @@ def folder() -> Path:
     for place in (package / "kernels", package.parent / "kernels"):
         if (place / "README.md").is_file():
             return place
-    raise FileNotFoundError(f"kernels: no folder of CUDA sources in {package} or beside it; reinstall minicnn")
+    raise FileNotFoundError(
+        f"kernels: no folder of CUDA sources in {package} or beside it; reinstall minicnn"
+    )

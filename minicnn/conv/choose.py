@@ -94,5 +94,7 @@ def _known(name: str) -> str:
     if name not in _ALGORITHMS:
         near = difflib.get_close_matches(str(name), _ALGORITHMS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"conv2d: algorithm must be one of 'auto', {', '.join(map(repr, _ALGORITHMS))}, got {name!r}{hint}")
+        raise ValueError(
+            f"conv2d: algorithm must be one of 'auto', {', '.join(map(repr, _ALGORITHMS))}, got {name!r}{hint}"
+        )
     return name

@@ -41,7 +41,14 @@ def windows(image: np.ndarray, window: Window2d, p: int, q: int) -> np.ndarray:
     return as_strided(
         image,
         (n, p, q, *window.kernel, c),
-        (along_n, along_h * stride_h, along_w * stride_w, along_h * dilation_h, along_w * dilation_w, along_c),
+        (
+            along_n,
+            along_h * stride_h,
+            along_w * stride_w,
+            along_h * dilation_h,
+            along_w * dilation_w,
+            along_c,
+        ),
         writeable=False,
     )
 

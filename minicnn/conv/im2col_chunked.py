@@ -174,7 +174,9 @@ def _inside(first: int, stride: int, size: int, count: int) -> tuple[slice, slic
     start = max(0, -(first // stride))
     stop = max(start, min(count, (size - 1 - first) // stride + 1))
     where = first + start * stride
-    return slice(start, stop), slice(where, where + (stop - start - 1) * stride + 1 if stop > start else where, stride)
+    return slice(start, stop), slice(
+        where, where + (stop - start - 1) * stride + 1 if stop > start else where, stride
+    )
 
 
 def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["int_of_at_least", "one_of", "probability"]
+__all__ = ["int_of_at_least", "number_in", "one_of"]
 
 
 def int_of_at_least(least: int, layer: str, name: str, value: Any) -> int:
@@ -20,12 +20,12 @@ def int_of_at_least(least: int, layer: str, name: str, value: Any) -> int:
     return operator.index(value)
 
 
-def probability(layer: str, name: str, value: Any) -> float:
-    """Return `value`, which must be a number between 0 and 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def number_in(low: float, high: float, layer: str, name: str, value: Any) -> float:
+    """Return `value`, which must be a number in [low, high]."""
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
         raise TypeError(f"{layer}: {name} must be a number, got {value!r}")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{layer}: {name} must be between 0 and 1, got {value}")
+    if not low <= value <= high:
+        raise ValueError(f"{layer}: {name} must be in [{low:g}, {high:g}], got {value}")
     return value
 
 
@@ -34,5 +34,6 @@ def one_of(choices: Sequence[str], layer: str, name: str, value: Any) -> str:
     if value not in choices:
         near = difflib.get_close_matches(str(value), choices, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{layer}: {name} must be one of {', '.join(map(repr, choices))}, got {value!r}{hint}")
+        listed = ", ".join(map(repr, choices))
+        raise ValueError(f"{layer}: {name} must be one of {listed}, got {value!r}{hint}")
     return value

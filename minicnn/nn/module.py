@@ -1,13 +1,13 @@
 """Modules: things that hold parameters, and that hold modules which hold parameters.
 
-A module's state stands in its ordinary attributes.  When a Parameter or a Module is assigned to one, or a tensor is
-registered as a buffer, the module notes the name and the kind, in order of definition::
+A module's state stands in its ordinary attributes.  When a Parameter or a Module is assigned to one, or a
+tensor is registered as a buffer, the module notes the name and the kind, in order of definition::
 
     net            "conv1": module    "fc": module
     net.conv1      "weight": parameter    "bias": parameter
 
-Everything else is a walk over these notes.  The path to an array, joined by dots, is its name in the state dict:
-``conv1.weight``, as in PyTorch, so that weights travel between the two.
+Everything else is a walk over these notes.  The path to an array, joined by dots, is its name in the state
+dict: ``conv1.weight``, as in PyTorch, so that weights travel between the two.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from .hooks import Hooks, RemovableHandle
 from .parameter import Parameter
 from .state import IncompatibleKeys, load
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["Module"]
 
 Array = Any
 
 
 class Module:
-    """The base of every layer and network: subclass it, define the parts in ``__init__``, compute in ``forward``.
+    """The base of every layer and network.
 
-    Call the module, not its ``forward``: the call also runs the hooks.
+    Subclass it, define the parts in ``__init__`` and compute in ``forward``.  Call the module, not its
+    ``forward``: the call also runs the hooks.
 
     Attributes
     ----------
@@ -96,39 +97,42 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         kind = _kind(value)
         if kind and "_kinds" not in vars(self):
-            raise AttributeError(f"{self._name}: call super().__init__() before assigning the {kind} {name!r}")
-        registered = name in vars(self).get("_kinds", ())
-        if registered and value is not None and kind != self._kinds[name]:
+            raise AttributeError(f"{self._name}: call super().__init__() before assigning {kind} {name!r}")
+        registered = vars(self).get("_kinds", {}).get(name)
+        if registered and value is not None and kind != registered:
             raise TypeError(
-                f"{self._name}: {name!r} is registered as a {self._kinds[name]}; assign one, or None, or delete it "
+                f"{self._name}: {name!r} is registered as a {registered}; assign one, or None, or delete it "
                 f"first; got {type(value).__qualname__}"
             )
-        if kind in ("parameter", "module") and not registered:
-            self._note(name, kind)
-        if isinstance(value, Module) and any(module is self for module in value.modules()):
-            raise ValueError(f"{self._name}: {name!r} would make this module a part of itself")
-        super().__setattr__(name, value)
+        part = registered or (kind if kind != "buffer" else None)  # a tensor alone is a plain attribute
+        if part:
+            self._hold(name, part, value)
+        else:
+            super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         self._kinds.pop(name, None)
         self._transient.discard(name)
 
-    def _note(self, name: str, kind: str) -> None:
+    def _hold(self, name: str, kind: str, value: Any) -> None:
+        """Assign a part and note its name; an impossible one changes nothing."""
         if not isinstance(name, str) or not name or "." in name:
             raise ValueError(f"{self._name}: a {kind}'s name must be a string without dots, got {name!r}")
         if hasattr(Module, name):
-            raise ValueError(f"{self._name}: a {kind} cannot be named {name!r}: every module has a {name} already")
+            raise ValueError(f"{self._name}: a {kind} cannot be named {name!r}, every module has one already")
+        if isinstance(value, Module) and any(module is self for module in value.modules()):
+            raise ValueError(f"{self._name}: assigning {name!r} would make this module a part of itself")
+        super().__setattr__(name, value)
         self._kinds[name] = kind
 
     def _register(self, name: str, kind: str, value: Any) -> None:
-        """Assign `value`, which may be None, to an attribute of this kind."""
+        """Hold `value`, which may be None, as a part of this kind."""
         if value is not None and _kind(value) != kind:
             raise TypeError(f"{self._name}: {name!r} must be a {kind}, got {type(value).__qualname__}")
         if self._kinds.get(name, kind) != kind:
             raise ValueError(f"{self._name}: {name!r} is registered as a {self._kinds[name]} already")
-        self._note(name, kind)
-        setattr(self, name, value)
+        self._hold(name, kind, value)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter; None keeps the name for one, as ``bias=False`` does."""
@@ -172,25 +176,25 @@ class Module:
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
-        """Dotted names and parameters, this module's before its children's; a shared one only once."""
+        """Yield dotted names and parameters, this module's before its children's; a shared one only once."""
         return self._all("parameter", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """The parameters, each once, in the order of :meth:`named_parameters`."""
+        """Yield the parameters, each once, in the order of :meth:`named_parameters`."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
-        """Dotted names and buffers, as :meth:`named_parameters`."""
+        """Yield dotted names and buffers, as :meth:`named_parameters`."""
         return self._all("buffer", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The buffers, each once."""
+        """Yield the buffers, each once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Names and modules directly inside this one; a module under two names only once."""
+        """Yield names and modules directly inside this one; a module under two names only once."""
         seen = set()
         for name, module in self._own("module"):
             if module not in seen:
@@ -198,11 +202,11 @@ class Module:
                 yield name, module
 
     def children(self) -> Iterator[Module]:
-        """The modules directly inside this one, each once."""
+        """Yield the modules directly inside this one, each once."""
         return (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "", remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-        """Dotted names and modules: this one under the name `prefix`, then all inside it, a parent before its children.
+        """Yield dotted names and modules: this one (`prefix`) and all inside it, parents before children.
 
         Examples
         --------
@@ -221,7 +225,7 @@ class Module:
                 waiting += reversed(children)
 
     def modules(self) -> Iterator[Module]:
-        """This module and all inside it, each once."""
+        """Yield this module and all inside it, each once."""
         return (module for _, module in self.named_modules())
 
     # Its state
@@ -238,8 +242,8 @@ class Module:
     def state_dict(self, prefix: str = "") -> dict[str, Array]:
         """Return the arrays of all parameters and persistent buffers by their dotted names.
 
-        They are the arrays themselves, not copies, as in PyTorch: training on changes them.  Copy those that are to
-        stay: ``{name: array.copy() for name, array in net.state_dict().items()}``.
+        They are the arrays themselves, not copies, as in PyTorch: training on changes them.  Copy those that
+        are to stay: ``{name: array.copy() for name, array in net.state_dict().items()}``.
 
         Examples
         --------
@@ -252,15 +256,15 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Array | Tensor], strict: bool = True) -> IncompatibleKeys:
         """Copy arrays into the parameters and buffers of the same names: all of them or, on an error, none.
 
-        The module's arrays stay where they are, with their memory layout, device and dtype; a float array is converted
-        to another float type.
+        The module's arrays stay where they are, with their memory layout, device and dtype; one float type is
+        converted to another.
 
         Parameters
         ----------
         state : mapping of dotted names to arrays or Tensors
         strict : bool
-            Whether a missing or unexpected name is an error.  ``num_batches_tracked`` may be missing in any case: older
-            checkpoints have none.
+            Whether a missing or unexpected name is an error.  ``num_batches_tracked`` may always be missing:
+            older checkpoints have none.
 
         Returns
         -------
@@ -281,14 +285,18 @@ class Module:
         return load(self._name, self._state(""), optional, state, strict)
 
     def to(self, target: Any) -> Self:
-        """Move all parameters and buffers to a device, ``"cpu"``, or convert the float ones to another float dtype.
+        """Move all parameters and buffers to a device, or convert those of a float dtype to another.
 
-        Parameters and buffers stay the same tensors, over other arrays, so an optimiser that holds them goes on.
+        They stay the same tensors, over other arrays, so an optimiser that holds them goes on.
+
+        Parameters
+        ----------
+        target : str such as ``"cpu"``, or dtype
 
         Raises
         ------
-        TypeError
-            If `target` is neither.
+        TypeError, ValueError
+            If `target` is neither a device there is nor a floating-point dtype.
         """
         convert = _conversion(target)
         for tensor in [*self.parameters(), *self.buffers()]:
@@ -331,7 +339,7 @@ class Module:
             parameter.grad = backend.of(parameter.data).zeros_like(parameter.grad) if keep else None
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call ``fn`` on all modules inside this one and at last on itself, to initialise weights for example."""
+        """Call ``fn`` on all modules inside this one and at last on itself, say to initialise the weights."""
         for child in self.children():
             child.apply(fn)
         fn(self)
@@ -340,7 +348,7 @@ class Module:
     # Hooks
 
     def register_forward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> RemovableHandle:
-        """Call ``hook(module, args)`` before ``forward``; unless it returns None, that replaces the arguments.
+        """Call ``hook(module, args)`` before ``forward``; a result that is not None replaces `args`.
 
         Returns
         -------
@@ -350,7 +358,7 @@ class Module:
         return RemovableHandle(self._forward_pre_hooks, hook)
 
     def register_forward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after ``forward``; unless it returns None, that replaces the output.
+        """Call ``hook(module, args, output)`` after ``forward``; a result that is not None replaces `output`.
 
         Returns
         -------

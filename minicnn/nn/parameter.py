@@ -11,7 +11,7 @@ __all__ = ["Parameter", "new_parameter"]
 
 
 class Parameter(Tensor):
-    """A tensor that a :class:`~minicnn.nn.Module` lists among its parameters when it is assigned to an attribute.
+    """A tensor that a module lists among its parameters once it is assigned to one of its attributes.
 
     Parameters
     ----------

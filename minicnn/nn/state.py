@@ -23,7 +23,7 @@ class IncompatibleKeys(NamedTuple):
 def load(
     model: str, targets: Mapping[str, Tensor], optional: Collection[str], state: Any, strict: bool
 ) -> IncompatibleKeys:
-    """Copy the arrays of `state` into the tensors of the same names, or raise and leave them all as they were.
+    """Copy the arrays of `state` into the tensors of the same names, or raise and leave all as they were.
 
     The tensors keep their arrays, and with them dtype, device and memory layout.
 
@@ -55,7 +55,7 @@ def load(
     faults = [f"{sort}: {_some(names)}" for sort, names in {**sorts, "unfit": unfit}.items() if names]
     if faults:
         raise ValueError(f"load_state_dict: the state does not fit {model}; {'; '.join(faults)}")
-    # Converting may yet fail, where warnings are errors and a value is beyond float32; the copying after it may not.
+    # Converting may yet fail, where warnings are errors and a value is beyond float32; copying may not.
     converted = {name: _converted(array, targets[name]) for name, array in arrays.items()}
     for name, array in converted.items():
         target = targets[name].data
@@ -69,17 +69,15 @@ def _array(value: Any) -> Any:
 
 def _fault(array: Any, target: Any) -> str:
     """Say what keeps `array` from filling `target`; nothing if it may."""
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+    try:
+        be = backend.of(array)
+    except TypeError:
         return f" is no array but of type {type(array).__qualname__}"
-    if tuple(array.shape) != target.shape:
-        return f" has shape {tuple(array.shape)}, must have {target.shape}"
-    if array.dtype != target.dtype and not (_is_float(array) and _is_float(target)):
+    if array.shape != target.shape:
+        return f" has shape {array.shape}, must have {target.shape}"
+    if array.dtype != target.dtype and not (be.is_float(array.dtype) and be.is_float(target.dtype)):
         return f" has dtype {array.dtype}, must have {target.dtype}"
     return ""
-
-
-def _is_float(array: Any) -> bool:
-    return backend.of(array).is_float(array.dtype)
 
 
 def _converted(array: Any, target: Tensor) -> Any:
@@ -88,4 +86,4 @@ def _converted(array: Any, target: Tensor) -> Any:
 
 def _some(names: Sequence[str]) -> str:
     rest = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(str, names[:_LISTED])) + (f" and {rest} more" if rest > 0 else "")

@@ -82,5 +82,7 @@ class AdaptiveMaxPool2d(Function):
         n, c, height, width = self.shapes[0]
         dx = self.be.zeros((n * c, height * width), g.dtype)
         images = self.be.arange(n * c)[:, None]
-        self.be.add_at(dx, (images, self.indices.reshape(n * c, g[0, 0].size)), g.reshape(n * c, g[0, 0].size))
+        self.be.add_at(
+            dx, (images, self.indices.reshape(n * c, g[0, 0].size)), g.reshape(n * c, g[0, 0].size)
+        )
         return dx.reshape(self.shapes[0])

@@ -18,7 +18,11 @@ class AvgPool2d(Function):
     """
 
     def __init__(self, window: Window2d, count_include_pad: bool = True, divisor_override: int | None = None):
-        self.window, self.count_include_pad, self.divisor_override = window, count_include_pad, divisor_override
+        self.window, self.count_include_pad, self.divisor_override = (
+            window,
+            count_include_pad,
+            divisor_override,
+        )
 
     def forward(self, x):
         be, window = self.be, self.window

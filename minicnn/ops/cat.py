@@ -21,7 +21,9 @@ class Cat(Function):
         self.axis = axis_of("cat", self.dim, full[0].ndim)
         rests = {(a.ndim, a.shape[: self.axis] + a.shape[self.axis + 1 :]) for a in full}
         if len(rests) > 1:
-            raise ValueError(f"cat: shapes must agree but along dim {self.dim}, got {', '.join(map(str, shapes))}")
+            raise ValueError(
+                f"cat: shapes must agree but along dim {self.dim}, got {', '.join(map(str, shapes))}"
+            )
         return self.be.concatenate(full, axis=self.axis)
 
     def backward(self, g):

@@ -58,14 +58,22 @@ class ConvTranspose2d(Function):
         if x.shape[1] != w.shape[0]:
             raise ValueError(f"{op}: input has {x.shape[1]} channels, weight expects {w.shape[0]}; {shapes}")
         if w.shape[0] % groups:
-            raise ValueError(f"{op}: the {w.shape[0]} input channels must be divisible by groups={groups}; {shapes}")
+            raise ValueError(
+                f"{op}: the {w.shape[0]} input channels must be divisible by groups={groups}; {shapes}"
+            )
         channels = w.shape[1] * groups
         if b is not None and b.shape != (channels,):
-            raise ValueError(f"{op}: bias must have shape ({channels},), one an output channel, got {b.shape}")
+            raise ValueError(
+                f"{op}: bias must have shape ({channels},), one an output channel, got {b.shape}"
+            )
         return (x.shape[0], channels, *self._output_size(*x.shape[2:]))
 
     def _output_size(self, height: int, width: int) -> tuple[int, int]:
-        (sh, sw), (eh, ew), (top, bottom, left, right) = self.window.stride, self.window.extent, self.window.padding
+        (sh, sw), (eh, ew), (top, bottom, left, right) = (
+            self.window.stride,
+            self.window.extent,
+            self.window.padding,
+        )
         size = (height - 1) * sh + eh - top - bottom, (width - 1) * sw + ew - left - right
         if height < 1 or width < 1 or min(size) < 1:
             raise ValueError(

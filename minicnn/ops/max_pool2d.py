@@ -61,7 +61,9 @@ class MaxPool2d(Function):
         start = self._starts(axis)
         first = -(be.minimum(start, 0) // window.dilation[axis])
         # A wide dilation may step over a narrow image: then no sample is a pixel, and the first must do.
-        return be.where(start + first * window.dilation[axis] < size, be.minimum(first, window.kernel[axis] - 1), 0)
+        return be.where(
+            start + first * window.dilation[axis] < size, be.minimum(first, window.kernel[axis] - 1), 0
+        )
 
     def _starts(self, axis: int):
         window = self.window

@@ -42,9 +42,12 @@ class Pad(Function):
 
     def _overlap(self, shape):
         """Return where the input that remains lies in the input, and where in the output."""
-        inner = tuple(slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(shape, self.amounts, strict=True))
+        inner = tuple(
+            slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(shape, self.amounts, strict=True)
+        )
         outer = tuple(
-            slice(max(b, 0), max(b, 0) + s.stop - s.start) for s, (b, _) in zip(inner, self.amounts, strict=True)
+            slice(max(b, 0), max(b, 0) + s.stop - s.start)
+            for s, (b, _) in zip(inner, self.amounts, strict=True)
         )
         return inner, outer
 

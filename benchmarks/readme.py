@@ -1,0 +1,86 @@
+"""Fill the README's figures from the records: everything between ``<!-- name -->`` and ``<!-- /name -->``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main() -> None:
+    path = ROOT / "README.md"
+    path.write_text(filled(path.read_text()))
+
+
+def filled(text: str) -> str:
+    """The README's text with each marked place filled from its record."""
+    for name, fill in FIGURES.items():
+        mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+        if not mark.search(text):
+            raise ValueError(f"the README has no place marked {name}")
+        text = mark.sub(lambda m, fill=fill: m[1] + fill() + m[2], text)
+    return text
+
+
+def _record(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _source(record: dict) -> str:
+    machine, versions = record["machine"], record["versions"]
+    return (
+        f"*{machine['cpu']}, {machine['threads']} threads; Python {versions['python']}, NumPy {versions['numpy']}; "
+        f"commit {record['commit']}, {record['date']}: `{record['command']}`*\n"
+    )
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def figures_held() -> str:
+    """Every figure the project holds itself to, what was measured, and whether that is enough."""
+    mnist, fashion = _record("lenet5_mnist5k"), _record("lenet5_fashion_mnist")
+    conv, load = _record("conv_algorithms"), _record("import_time")
+    worst = min(run["accuracy"] for run in mnist["results"]["runs"])
+    slowest = max(run["seconds"] for run in mnist["results"]["runs"])
+    ratio = conv["results"]["rows"][0]["ratio"]
+    extra = load["results"]["extra_s"]
+    best = max(epoch["test_accuracy"] for epoch in fashion["results"]["epochs"])
+    seeds = len(mnist["results"]["runs"])
+    rows = [
+        (f"`minicnn train lenet5`: accuracy on 1,000 digits, worst of {seeds} seeds", "≥ 97.5 %", f"{worst:.1%}", worst >= 0.975),
+        (f"its training time, slowest of {seeds}", "< 60 s", f"{slowest:.0f} s", slowest < 60),
+        ("LeNet-5 on Fashion-MNIST within 8 epochs", "≥ 89 %", f"{best:.2%}", best >= 0.89),
+        ("chunked convolution against one big im2col, (8, 64, 112, 112) → 128, 3×3", "≥ 1.5×", f"{ratio:.2f}×", ratio >= 1.5),
+        ("`import minicnn` on top of `import numpy`", "< 0.3 s", f"{extra:.3f} s", extra < 0.3),
+    ]  # fmt: skip
+    lines = [(what, target, found, "reached" if held else "**missed**") for what, target, found, held in rows]
+    return _table(("figure", "target", "measured", ""), lines) + "\n" + _source(mnist)
+
+
+def convolution() -> str:
+    """The convolution algorithms in turns."""
+    record = _record("conv_algorithms")
+    rows = [
+        (
+            f"{row['problem']}, {row['direction']}",
+            *(f"{row['median_ms'][a]:.1f} ms ({row['percent_of_sgemm'][a]} %)" for a in row["median_ms"]),
+            f"{row['ratio']:.2f}×",
+        )
+        for row in record["results"]["rows"]
+    ]
+    limit = record["results"]["sgemm_gflops"]
+    head = ("", "one big im2col", "in chunks", "ratio")
+    note = f"\nIn parentheses: of the machine's single-precision matrix product, {limit:.0f} GFLOP/s.\n\n"
+    return _table(head, rows) + note + _source(record)
+
+
+FIGURES = {"figures": figures_held, "convolution": convolution}
+
+if __name__ == "__main__":
+    main()

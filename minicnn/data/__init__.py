@@ -1,0 +1,19 @@
+"""Data: sets of labelled images, batches, what is done to them on the way, and pictures from elsewhere.
+
+>>> train, test = load("mnist5k")
+>>> loader = DataLoader(train, batch_size=32, shuffle=True, transform=transforms.lenet5())
+>>> images, labels = next(iter(loader))
+>>> images.shape
+(32, 1, 32, 32)
+"""
+
+from __future__ import annotations
+
+from . import transforms
+from .dataset import Dataset
+from .idx import read_idx
+from .loader import DataLoader
+from .loading import load
+from .picture import read_digit
+
+__all__ = ["DataLoader", "Dataset", "load", "read_digit", "read_idx", "transforms"]
