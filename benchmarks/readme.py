@@ -53,12 +53,17 @@ def figures_held() -> str:
     best = max(epoch["test_accuracy"] for epoch in fashion["results"]["epochs"])
     seeds = len(mnist["results"]["runs"])
     rows = [
-        (f"`minicnn train lenet5`: accuracy on 1,000 digits, worst of {seeds} seeds", "≥ 97.5 %", f"{worst:.1%}", worst >= 0.975),
-        (f"its training time, slowest of {seeds}", "< 60 s", f"{slowest:.0f} s", slowest < 60),
+        (
+            f"accuracy of `minicnn train lenet5`, worst of {seeds} seeds",
+            "≥ 97.5 %",
+            f"{worst:.1%}",
+            worst >= 0.975,
+        ),
+        ("its training time, the slowest", "< 60 s", f"{slowest:.0f} s", slowest < 60),
         ("LeNet-5 on Fashion-MNIST within 8 epochs", "≥ 89 %", f"{best:.2%}", best >= 0.89),
-        ("chunked convolution against one big im2col, (8, 64, 112, 112) → 128, 3×3", "≥ 1.5×", f"{ratio:.2f}×", ratio >= 1.5),
+        ("chunked convolution against one big im2col, VGG conv2_1", "≥ 1.5×", f"{ratio:.2f}×", ratio >= 1.5),
         ("`import minicnn` on top of `import numpy`", "< 0.3 s", f"{extra:.3f} s", extra < 0.3),
-    ]  # fmt: skip
+    ]
     lines = [(what, target, found, "reached" if held else "**missed**") for what, target, found, held in rows]
     return _table(("figure", "target", "measured", ""), lines) + "\n" + _source(mnist)
 

@@ -17,7 +17,6 @@ from . import backend
 from .geometry import Pair, Window2d, pair
 from .ops.adaptive_pool2d import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from .ops.avg_pool2d import AvgPool2d
-from .ops.axes import axis_of
 from .ops.batch_norm import BatchNorm, BatchNormInference
 from .ops.cat import Cat
 from .ops.conv2d import Conv2d

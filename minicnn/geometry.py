@@ -174,7 +174,7 @@ class Window2d:
         return min(-(-room // stride) + 1, start_inside)
 
     def reach(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Padding (top, bottom, left, right) after which the windows exactly cover the input.
+        """Return the padding (top, bottom, left, right) after which the windows exactly cover the input.
 
         The last two of each axis differ from :attr:`padding` where a ceil-mode window hangs over the end (more),
         or where the stride leaves a rest that no window sees (less, even negative: the input is cut there).
@@ -186,7 +186,7 @@ class Window2d:
         return top, bottom, left, right
 
     def offsets(self) -> Iterator[tuple[int, int]]:
-        """The kernel's samples (r, s) in row-major order."""
+        """Yield the kernel's samples (r, s) in row-major order."""
         return ((r, s) for r in range(self.kernel[0]) for s in range(self.kernel[1]))
 
     def at(self, r: int, s: int, p: int, q: int) -> tuple[Any, ...]:

@@ -40,7 +40,7 @@ def is_grad_enabled() -> bool:
     return getattr(_mode, "grad", True)
 
 
-class no_grad(ContextDecorator):  # noqa: N801  (PyTorch's name)
+class no_grad(ContextDecorator):
     """Compute without recording a graph, as a ``with`` block or as a decorator.
 
     Holds for the current thread.

@@ -36,14 +36,9 @@ def outcome(op, call):
     try:
         return call()
     except (ValueError, TypeError) as error:
-        assert re.match(rf"{op}: .+", str(error), re.DOTALL), (
-            f"not our error: {type(error).__name__}: {error}"
-        )
-        return None
-
-
-def batched(x):
-    return x.reshape(1, *x.shape) if x.ndim == 3 else x
+        if re.match(rf"{op}: .+", str(error), re.DOTALL):
+            return None
+        raise
 
 
 def size_of(x, kernel, stride, padding, dilation, ceil=False):

@@ -18,7 +18,7 @@ pooch = pytest.importorskip("pooch", reason="pooch (the extra `download`) is not
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Serves the folder ``web``; remembers what it was asked for."""
+    """Serve the folder ``web``, and remember what was asked for."""
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -38,7 +38,7 @@ def server(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.asked = asked
         running.address = f"http://127.0.0.1:{running.server_address[1]}/"
-        thread = threading.Thread(target=running.serve_forever)
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
         yield running
         running.shutdown()
@@ -78,7 +78,7 @@ def test_when_no_mirror_helps_every_reason_is_named(tmp_path, server):
     serve(tmp_path, "liar", a=b"something else")
     silent = "http://127.0.0.1:1/"  # a port nobody listens on
     mirrors = [server.address + "empty/", server.address + "liar/", silent]
-    with pytest.raises(OSError, match="^load: a could not be downloaded; ") as error:
+    with pytest.raises(OSError, match=r"^load: a could not be downloaded; ") as error:
         download("letters", {"a": sha256(b"aa")}, mirrors, tmp_path / "mine")
     message = str(error.value)
     assert f"{mirrors[0]}: 404" in message
@@ -103,7 +103,8 @@ def test_load_downloads_and_reads(tmp_path, server, monkeypatch):
         for kind, content in (("images-idx3", images), ("labels-idx1", labels))
     }
     serve(tmp_path, "good", **files)
-    source = Source(MnistFiles(("a", "b", "c")), {f: sha256(c) for f, c in files.items()}, (f"{server.address}good/",))
+    sums = {file: sha256(content) for file, content in files.items()}
+    source = Source(MnistFiles(("a", "b", "c")), sums, (f"{server.address}good/",))
     monkeypatch.setitem(SOURCES, "mnist", source)
     monkeypatch.setattr(loading, "_DEBIAN", tmp_path / "debian")
     monkeypatch.setenv("MINICNN_DATA", str(tmp_path / "own"))
@@ -117,7 +118,7 @@ def test_load_downloads_and_reads(tmp_path, server, monkeypatch):
 
 def test_without_pooch_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(ImportError, match=r'^load: \'mnist\' is not .* pip install "minicnn\[download\]"') as error:
+    with pytest.raises(ImportError, match=r"^load: 'mnist' is not .* pip install \"minicnn\[download\]") as error:
         download("mnist", {}, [], tmp_path)
     assert "\n" not in str(error.value)
 

@@ -66,7 +66,7 @@ def test_a_folder_of_idx_files(tmp_path, arrays, zipped, kind):
     [
         ({TRAIN: None}, "must hold train-images-idx3-ubyte or train-images-idx3-ubyte.gz"),
         ({TEST_LABELS: None}, "must hold t10k-labels-idx1-ubyte or"),
-        ({TRAIN: np.zeros((5, 42), np.uint8)}, "must hold uint8 with 3 axes, it holds uint8 of shape (5, 42)"),
+        ({TRAIN: np.zeros((5, 42), np.uint8)}, "uint8 with 3 axes, it holds uint8 of shape (5, 42)"),
         ({TEST_LABELS: np.zeros((2, 1), np.uint8)}, "must hold uint8 with 1 axes"),
         ({TRAIN: bytes_of(4, 6, 7)}, "got shapes (4, 1, 6, 7) and (5,)"),
         ({TEST: bytes_of(2, 7, 6)}, "must have one size"),
@@ -74,7 +74,7 @@ def test_a_folder_of_idx_files(tmp_path, arrays, zipped, kind):
 )
 def test_files_that_do_not_fit_together(tmp_path, arrays, change, message):
     write(tmp_path, {name: array for name, array in (arrays | change).items() if array is not None})
-    with pytest.raises(ValueError, match="^(load|Dataset): ") as error:
+    with pytest.raises(ValueError, match=r"^(load|Dataset): ") as error:
         load(tmp_path)
     assert message in str(error.value)
 
@@ -147,7 +147,7 @@ def test_a_damaged_archive(tmp_path):
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], whole[:40], b"nothing of the kind", b""):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"load: .*cifar-10-binary.tar.gz (is a damaged archive|must hold)"):
+        with pytest.raises(ValueError, match=r"load: .*binary.tar.gz (is a damaged archive|must hold)"):
             load(tmp_path)
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_archive(tmp_path):
 def test_an_archive_with_the_wrong_contents(tmp_path, file, content, message):
     files = cifar_files("cifar10") | {file: content}
     archive(tmp_path, "cifar10", {name: content for name, content in files.items() if content is not None})
-    with pytest.raises(ValueError, match="^(load|Dataset): ") as error:
+    with pytest.raises(ValueError, match=r"^(load|Dataset): ") as error:
         load(tmp_path)
     assert message in str(error.value)
 
@@ -188,7 +188,8 @@ def test_the_own_folder_comes_before_debian_s(tmp_path, monkeypatch, nowhere, ar
     (tmp_path / "own").mkdir()
     monkeypatch.setenv("MINICNN_DATA", str(tmp_path / "own"))
     assert len(load("mnist")[0]) == 5  # nothing in there yet
-    write(tmp_path / "own" / "mnist", arrays | {TRAIN: bytes_of(1, 6, 7), TRAIN_LABELS: np.array([9], np.uint8)})
+    nine = {TRAIN: bytes_of(1, 6, 7), TRAIN_LABELS: np.array([9], np.uint8)}
+    write(tmp_path / "own" / "mnist", arrays | nine)
     train, test = load("mnist")
     assert len(train) == 1
     assert train.name == test.name == "mnist"
@@ -238,7 +239,7 @@ def test_an_unknown_name_suggests_the_nearest(name, near):
 
 
 def test_a_name_near_nothing():
-    with pytest.raises(ValueError, match="'cifar100', got '/no/such/folder'$"):
+    with pytest.raises(ValueError, match=r"'cifar100', got '/no/such/folder'$"):
         load("/no/such/folder")
 
 

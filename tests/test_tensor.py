@@ -117,7 +117,7 @@ def test_comparisons():
 def test_unknown_device():
     with pytest.raises(ValueError, match="device must be 'cpu'"):
         tensor([1.0]).to("cuda")
-    with pytest.raises(TypeError, match="minicnn computes on NumPy arrays, got builtins.list"):
+    with pytest.raises(TypeError, match=r"minicnn computes on NumPy arrays, got builtins\.list"):
         Tensor([1.0])
 
 

@@ -1,6 +1,7 @@
 """Convolution as it is defined: plain loops over every output, every input channel and every kernel sample.
 
-    y[n, k, p, q] = b[k] + Σ_{c, r, s} x[n, c, p·stride + r·dilation − top, q·stride + s·dilation − left] · w[k, c, r, s]
+    y[n, k, p, q] = b[k] + Σ_{c, r, s} x[n, c, h, w] · w[k, c, r, s]
+    h = p·stride + r·dilation − top,   w = q·stride + s·dilation − left
 
 where x is 0 outside the image and, with groups, c runs over the channels of k's group only.  (The literature's
 *cross-correlation*: the kernel is not flipped.)  Each product x·w of the forward sum gives the two backward sums one

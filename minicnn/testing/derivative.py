@@ -55,13 +55,13 @@ _BENT = 1e-3
 """A corner above this part of the slopes, at the first step, may be a kink."""
 
 _KNOWN = 1e-4
-"""A limit is known when its error is below this part of the slopes …"""
+"""A limit is known when its error is at most this part of the slopes …"""
 
 _NOTHING = 1e-5
-"""… or below this part of ⟨|v|, |y|⟩: a change that the outputs hardly show."""
+"""… plus this part of ⟨|v|, |y|⟩, a change that the outputs hardly show;"""
 
-_ROUGHLY = 1e-2
-"""What stands for _KNOWN where it must only be sure that there is no kink."""
+_ROUGHLY = 100.0
+"""and so many times that will do to be sure that there is no kink."""
 
 _FAINT = 1e-2
 """A derivative is faint when its error is above this part of it."""
@@ -175,19 +175,21 @@ def glance(at: Any, line: Line, eps: float, tolerance: Tolerance) -> Finding:
 def judge(suspect: Finding, line: Line, tolerance: Tolerance) -> Finding:
     """Sweep the step, and compare with the limits found."""
     central, gross, corner = np.array([line.slopes(t) for t in _STEPS]).T
-    noise = _ROUNDING * line.magnitude()
+    magnitude = line.magnitude()
+    noise = _ROUNDING * magnitude
     bend = limit(_STEPS, corner, noise, order=1)
     smooth = limit(_STEPS, central, noise, order=2)
     broken = limit(_STEPS, central, noise, order=1)
-    known = gross[smooth.at] + _NOTHING / _KNOWN * line.magnitude()
+    one_sided = broken.error + bend.error
 
     if bend.value > tolerance.at(gross[bend.at]) + 4 * bend.error:
-        value, spread, error = broken.value, bend.value / 2, broken.error + bend.error
-        resolved = error <= _KNOWN * known
+        value, spread, error = broken.value, bend.value / 2, one_sided
+        resolved = error <= _KNOWN * gross[bend.at] + _NOTHING * magnitude
         verdict = Verdict.KINK
     else:
         value, spread, error = smooth.value, 0.0, smooth.error
-        resolved = error <= _KNOWN * known and broken.error + bend.error <= _ROUGHLY * known
+        enough = _KNOWN * gross[smooth.at] + _NOTHING * magnitude
+        resolved = error <= enough and one_sided <= _ROUGHLY * enough
         verdict = _how_it_agrees(suspect, value, error, tolerance)
     finding = replace(suspect, low=value - spread, high=value + spread, verdict=verdict)
     if not resolved:
@@ -200,7 +202,8 @@ def judge(suspect: Finding, line: Line, tolerance: Tolerance) -> Finding:
 def _how_it_agrees(suspect: Finding, numeric: float, error: float, tolerance: Tolerance) -> Verdict:
     if tolerance.covers(suspect.analytic, suspect.numeric):
         return Verdict.AGREES
-    return Verdict.FAINT if error > _FAINT * max(abs(suspect.analytic), abs(numeric)) else Verdict.ARTEFACT
+    sharp = error <= _FAINT * max(abs(suspect.analytic), abs(numeric))
+    return Verdict.ARTEFACT if sharp or tolerance.covers(suspect.analytic, numeric) else Verdict.FAINT
 
 
 class Limit(NamedTuple):
