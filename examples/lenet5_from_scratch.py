@@ -66,6 +66,7 @@ def main() -> None:
     train, test = data.load("mnist5k")
     w = initial_weights(generator)
     velocity = {name: np.zeros_like(t.data) for name, t in w.items()}
+    reached = 0.0
     for epoch in range(1, (2 if arguments.smoke else arguments.epochs) + 1):
         losses = []
         for images, labels in data.DataLoader(train, 50, shuffle=True):

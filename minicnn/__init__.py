@@ -1,6 +1,36 @@
-"""minicnn."""
-from . import ops
+"""minicnn: the classic convolutional networks, built from pieces a person can read.
+
+The public names, and nothing else.  Start with :mod:`minicnn.models`, follow a network down to :mod:`minicnn.ops` for
+the mathematics of one operation, to :mod:`minicnn.conv` for the algorithms and to :mod:`minicnn.tensor` for the engine.
+"""
+
+from . import conv, data, functional, models, nn, optim, testing, training
 from .backend.parallel import get_num_threads, set_num_threads
+from .config import show_config
 from .random import manual_seed
 from .tensor import Function, Tensor, is_grad_enabled, no_grad, tensor
+from .weights import load, save
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Function",
+    "Tensor",
+    "conv",
+    "data",
+    "functional",
+    "get_num_threads",
+    "is_grad_enabled",
+    "load",
+    "manual_seed",
+    "models",
+    "nn",
+    "no_grad",
+    "optim",
+    "save",
+    "set_num_threads",
+    "show_config",
+    "tensor",
+    "testing",
+    "training",
+]

@@ -31,7 +31,7 @@ __all__ = ["Function", "MaxResult", "Tensor", "is_grad_enabled", "no_grad", "ten
 Array = Any
 
 _numbers = itertools.count()  # the age of each Function
-_operators: dict[str, Callable[..., Function]] = {}
+_operators: dict[str, Callable[..., Any]] = {}
 _mode = threading.local()  # .grad is False inside no_grad()
 
 
@@ -488,7 +488,7 @@ class Function:
         """The operation's name in messages."""
         return type(self).__name__
 
-    def forward(self, *arrays: Array) -> Array:
+    def forward(self, *arrays: Any, **unused: Any) -> Array:  # any signature will do in a subclass
         """Compute the output from the input arrays, which must not be changed."""
         raise NotImplementedError(f"{self.name} defines no forward")
 
@@ -528,14 +528,20 @@ class Function:
             raise RuntimeError(
                 f"{self.name}: backward must return one gradient an input, got {len(grads)} for {len(self.shapes)}"
             )
-        for i, dx in enumerate(grads):
-            grads[i] = None if dx is None or not self.needs[i] else self.be.asarray(dx, dtype=self.dtypes[i])
-            if grads[i] is not None and grads[i].shape != self.shapes[i]:
-                raise RuntimeError(
-                    f"{self.name}: the gradient of input {i} must have its shape {self.shapes[i]}, "
-                    f"got {grads[i].shape}"
-                )
-        return grads
+        return [
+            self._checked(i, dx) if need else None
+            for i, (dx, need) in enumerate(zip(grads, self.needs, strict=True))
+        ]
+
+    def _checked(self, i: int, dx: Array | None) -> Array | None:
+        if dx is None:
+            return None
+        grad = self.be.asarray(dx, dtype=self.dtypes[i])
+        if grad.shape != self.shapes[i]:
+            raise RuntimeError(
+                f"{self.name}: the gradient of input {i} must have its shape {self.shapes[i]}, got {grad.shape}"
+            )
+        return grad
 
     def free(self) -> None:
         """Drop everything this call has kept; a second backward through it is then an error."""

@@ -118,7 +118,9 @@ def test_load_downloads_and_reads(tmp_path, server, monkeypatch):
 
 def test_without_pooch_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(ImportError, match=r"^load: 'mnist' is not .* pip install \"minicnn\[download\]") as error:
+    with pytest.raises(
+        ImportError, match=r"^load: 'mnist' is not .* pip install \"minicnn\[download\]"
+    ) as error:
         download("mnist", {}, [], tmp_path)
     assert "\n" not in str(error.value)
 

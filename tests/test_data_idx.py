@@ -71,6 +71,7 @@ GOOD = header(0x08, 2, 2) + b"abcd"
         (gzip.compress(GOOD)[:-5], "damaged gzip"),
         (gzip.compress(GOOD)[:14], "damaged gzip"),
         (gzip.compress(GOOD)[:2], "damaged gzip"),
+        (gzip.compress(GOOD)[:10] + b"\xff" * 20, "damaged gzip"),
         (gzip.compress(GOOD)[:-8] + b"12345678", "damaged gzip"),
         (b"\x1f\x8b no gzip after all", "damaged gzip"),
         (gzip.compress(b"no idx"), "two zero bytes"),

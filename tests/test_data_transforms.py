@@ -106,7 +106,11 @@ def test_what_is_no_batch_is_refused(transform, images, error):
         (lambda: Normalize(0, [1, -1]), ValueError, "std must be greater than 0"),
         (lambda: Normalize(math.nan, 1), ValueError, "mean must be a finite number"),
         (lambda: Normalize([[1]], 1), ValueError, "mean must be a finite number, or one a channel"),
-        (lambda: Normalize([1, 2], 1)(floats(1, 3, 2, 2)), ValueError, "got 2 for images of shape (1, 3, 2, 2)"),
+        (
+            lambda: Normalize([1, 2], 1)(floats(1, 3, 2, 2)),
+            ValueError,
+            "got 2 for images of shape (1, 3, 2, 2)",
+        ),
         (lambda: Normalize(0, 1)(np.zeros((1, 1, 2, 2), np.uint8)), TypeError, "got uint8; ToFloat()"),
         (lambda: Pad(-1), ValueError, "got -1"),
         (lambda: Pad(1.5), ValueError, "got 1.5"),
@@ -236,7 +240,9 @@ def test_doing_nothing_changes_nothing():
 def test_bytes_are_rounded():
     images = np.random.default_rng(0).integers(0, 256, (5, 1, 9, 9), np.uint8)
     distort = affine(17, 0.8, fill=200)
-    np.testing.assert_array_equal(distort(images), np.rint(distort(images.astype(np.float32))).astype(np.uint8))
+    np.testing.assert_array_equal(
+        distort(images), np.rint(distort(images.astype(np.float32))).astype(np.uint8)
+    )
 
 
 def test_every_image_gets_amounts_of_its_own_the_same_for_its_channels():
@@ -248,7 +254,10 @@ def test_every_image_gets_amounts_of_its_own_the_same_for_its_channels():
 
 def test_the_seed_decides():
     images = floats(4, 1, 8, 8)
-    distorts = [RandomAffine(20, (0.1, 0.1), (0.8, 1.2), 10, generator=np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    distorts = [
+        RandomAffine(20, (0.1, 0.1), (0.8, 1.2), 10, generator=np.random.default_rng(seed))
+        for seed in (1, 1, 2)
+    ]
     first, again, other = (distort(images) for distort in distorts)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.01

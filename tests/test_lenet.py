@@ -81,6 +81,22 @@ def test_maps_have_the_sizes_of_figure_2(variant):
     assert [np.prod(shapes[name]) for name in ("c5", "f6", "output")] == [120, 84, 10]
 
 
+@pytest.mark.parametrize(
+    ("variant", "conv3", "pool", "squash", "flatten"),
+    [
+        ("modern", "Conv2d", "MaxPool2d", "ReLU", True),
+        ("d2l", "Conv2d", "AvgPool2d", "Sigmoid", True),
+        ("paper", "TableConv2d", "Subsampling", "ScaledTanh", False),
+    ],
+)
+def test_layers_follow_in_order(variant, conv3, pool, squash, flatten):
+    pooled = [pool, squash] if variant == "paper" else [pool]  # the paper squashes after subsampling, too
+    dense = ["Flatten", "Linear"] if flatten else ["Conv2d"]
+    output = "RBF" if variant == "paper" else "Linear"
+    expected = ["Conv2d", squash, *pooled, conv3, squash, *pooled, *dense, squash, "Linear", squash, output]
+    assert [row.kind for row in summary(models.lenet5(variant)).rows] == expected
+
+
 # The paper's layers against their definitions
 
 
@@ -178,6 +194,12 @@ def test_first_weights_are_uniform_in_24_over_the_fan_in():
         assert abs(model.c3.bias.data[k]) <= 2.4 / (25 * len(inputs))
 
 
+def test_first_weights_of_d2l_are_xavier_uniform():
+    model = models.lenet5("d2l")
+    for layer, fans in ((model.c1, 25 + 150), (model.c3, 150 + 400), (model.c5, 520), (model.f6, 204)):
+        assert 0.9 < abs(layer.weight.data).max() / (6 / fans) ** 0.5 <= 1
+
+
 # The paper's loss
 
 
@@ -193,6 +215,12 @@ def test_the_loss_is_eq_9():
     assert rbf_loss(Tensor(y), Tensor(target), None).item() == pytest.approx(y[range(5), target].mean())
     endless = rbf_loss(Tensor(y), Tensor(target), float("inf")).item()
     assert endless == pytest.approx(F.cross_entropy(Tensor(-y), Tensor(target)).item())
+
+
+@pytest.mark.parametrize("j", [12.0, 3.0, None])
+def test_the_model_takes_its_own_j(j):
+    model, y, target = models.lenet5("paper", j=j), Tensor(np.array([[1.0, 5.0]])), tensor([1])
+    assert model.loss(y, target).item() == rbf_loss(y, target, j).item()
 
 
 @pytest.mark.parametrize("j", [12.0, None])

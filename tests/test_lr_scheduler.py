@@ -153,6 +153,15 @@ def test_a_rate_changed_by_hand_is_carried_on():
     np.testing.assert_allclose(seen, HALVED, rtol=1e-7, atol=1e-12)
 
 
+def test_a_rate_changed_by_hand_at_the_bottom_is_carried_on():
+    optimizer = one()
+    scheduler = CosineAnnealingLR(optimizer, 25)
+    rates(optimizer, [scheduler], 25)
+    optimizer.param_groups[0]["lr"] = 0.125
+    scheduler.step()
+    assert scheduler.get_last_lr() == [pytest.approx(0.125 + RATES["CosineAnnealingLR(o, 25)"][26])]
+
+
 def cosine(t: int, n: int) -> float:
     return 0.125 + 0.375 * (1 + math.cos(math.pi * t / n)) / 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import math
 import tracemalloc
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 
 from minicnn import get_num_threads, no_grad, optim, set_num_threads, tensor
 from minicnn.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from minicnn.optim.sweep import sweep
 from minicnn.tensor import Tensor
 
-# Each optimiser with every option at work.
+# Each optimiser with its options at work, and one with hardly any.
 BUSY: list[tuple[type[Optimizer], dict[str, Any]]] = [
     (SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "weight_decay": 0.25, "maximize": True}),
     (SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.25, "nesterov": True, "maximize": True}),
@@ -28,6 +30,7 @@ BUSY: list[tuple[type[Optimizer], dict[str, Any]]] = [
         RMSprop,
         {"lr": 0.1, "alpha": 0.5, "weight_decay": 0.25, "momentum": 0.9, "centered": True, "maximize": True},
     ),
+    (RMSprop, {"lr": 0.1, "maximize": True}),
     (
         Adagrad,
         {
@@ -155,7 +158,7 @@ eighths = st.integers(-40, 40).filter(bool).map(lambda i: i / 8)
 
 
 @pytest.mark.parametrize(("kind", "oracle", "choices"), RULES, ids=[rule[0].__name__ for rule in RULES])
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(data=st.data())
 def test_each_rule_is_its_papers(kind, oracle, choices, data):
     o = data.draw(choices)
@@ -181,8 +184,8 @@ def test_nesterov_is_sutskevers_seen_from_the_point_ahead():
 
 
 # What PyTorch 2.13.0 computes, on the CPU in float64.  The parameters start at [1, -2, 0.5]; the gradient of
-# step t is (((7 t + 3 i) mod 11) - 5) / 4 for i = 0, 1, 2.  After three of the six steps the rate is halved, and
-# the options in the second dict are assigned to the group.  Listed are the parameters after steps 1, 3 and 6.
+# step t is (((7 t + 3 i) mod 11) - 5) / 4 for i = 0, 1, 2.  After three of the six steps the rate is halved,
+# and the options in the second dict are assigned to the group.  Listed are the parameters after steps 1, 3, 6.
 # fmt: off
 GOLDEN = [
     ("SGD", {"lr": 0.1}, {}, [
@@ -281,6 +284,23 @@ def test_each_rule_is_pytorchs(name, o, late, expected):
     np.testing.assert_allclose([seen[0], seen[2], seen[5]], expected, rtol=1e-11)
 
 
+SIGNATURES = {  # PyTorch's, less what chooses among its implementations
+    SGD: "lr=0.001 momentum=0 dampening=0 weight_decay=0 nesterov=False maximize=False",
+    Adam: "lr=0.001 betas=(0.9,0.999) eps=1e-08 weight_decay=0 amsgrad=False maximize=False",
+    AdamW: "lr=0.001 betas=(0.9,0.999) eps=1e-08 weight_decay=0.01 amsgrad=False maximize=False",
+    RMSprop: "lr=0.01 alpha=0.99 eps=1e-08 weight_decay=0 momentum=0 centered=False maximize=False",
+    Adagrad: "lr=0.01 lr_decay=0 weight_decay=0 initial_accumulator_value=0 eps=1e-10 maximize=False",
+}
+
+
+@pytest.mark.parametrize("kind", SIGNATURES)
+def test_each_signature_is_pytorchs(kind):
+    params, *rest = inspect.signature(kind).parameters.values()
+    assert params.name == "params"
+    assert " ".join(f"{p.name}={p.default}".replace(", ", ",") for p in rest) == SIGNATURES[kind]
+    assert rest[-1].kind is inspect.Parameter.KEYWORD_ONLY
+
+
 @pytest.mark.parametrize(("kind", "oracle", "choices"), RULES, ids=[rule[0].__name__ for rule in RULES])
 @settings(deadline=None, max_examples=100)
 @given(data=st.data())
@@ -331,9 +351,9 @@ ROADS = [
     (AdamW, {"lr": 0.05, "weight_decay": 0.1}, bowl, 400),
     (RMSprop, {"lr": 0.002}, bowl, 1500),
     (Adagrad, {"lr": 0.5}, bowl, 300),
-    (SGD, {"lr": 1e-3, "momentum": 0.9}, rosenbrock, 3000),
-    (Adam, {"lr": 0.02}, rosenbrock, 2500),
-    (Adagrad, {"lr": 0.5}, rosenbrock, 4000),
+    (SGD, {"lr": 1e-3, "momentum": 0.9}, rosenbrock, 1800),
+    (Adam, {"lr": 0.02}, rosenbrock, 1800),
+    (Adagrad, {"lr": 0.5}, rosenbrock, 1800),
 ]
 
 
@@ -346,7 +366,7 @@ def test_it_arrives(kind, o, valley, steps):
         loss = valley(p)
         loss.backward()
         optimizer.step()
-    assert valley(p).item() < 1e-4
+    assert valley(p).item() < 0.01  # from 3.5, and from 29
 
 
 # Memory and arrays
@@ -396,6 +416,16 @@ def test_pieces_and_layouts_change_no_bit(kind, options):
         np.testing.assert_array_equal(params[name].data.ravel()[few], values, err_msg=name)
 
 
+def test_pieces_are_small_and_contiguous():
+    """So that they stay in the cache, and scratch memory is small; whatever the order of the axes."""
+    for name, array in every_layout(np.random.default_rng(0)).items():
+        pieces = []
+        sweep([(lambda p, pieces=pieces: pieces.append(p), {"p": array})])
+        assert sum(piece.size for piece in pieces) == array.size, name
+        assert max(piece.size for piece in pieces) <= 1 << 15, name
+        assert name == "strided" or all(piece.flags.c_contiguous for piece in pieces), name
+
+
 @busy
 def test_parameters_change_in_place_and_gradients_not_at_all(kind, options):
     rng = np.random.default_rng(0)
@@ -405,8 +435,8 @@ def test_parameters_change_in_place_and_gradients_not_at_all(kind, options):
         p.grad = g
         before, gradient = array.copy(), g.copy()
         optimizer = kind([p], **options)
-        optimizer.step()
-        optimizer.step()
+        for _ in range(3):
+            optimizer.step()
         assert p.data is array, name
         assert p.grad is g, name
         np.testing.assert_array_equal(g, gradient, err_msg=name)
@@ -583,6 +613,7 @@ MISTAKES = [
     (SGD, [[p1]], {"lr": True}, TypeError, "SGD: lr must be a number, got True"),
     (SGD, [[p1]], {"momentum": -0.1}, ValueError, "SGD: momentum .* got -0.1"),
     (SGD, [[p1]], {"dampening": math.inf}, ValueError, "SGD: dampening .* got inf"),
+    (SGD, [[p1]], {"dampening": -math.inf}, ValueError, "SGD: dampening .* got -inf"),
     (SGD, [[p1]], {"weight_decay": -1}, ValueError, "SGD: weight_decay .* got -1"),
     (SGD, [[p1]], {"nesterov": True}, ValueError, "SGD: nesterov needs momentum .* got momentum=0"),
     (

@@ -36,7 +36,12 @@ def tool(name):
 
 @pytest.mark.parametrize(
     "command",
-    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("basedpyright",), ("lint-imports",)],
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("basedpyright", "--pythonpath", sys.executable),
+        ("lint-imports",),
+    ],
     ids=lambda command: " ".join(command[:2]),
 )
 def test_style_types_and_layers(command):

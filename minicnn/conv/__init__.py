@@ -64,12 +64,10 @@ def conv2d(
     """
     window = Window2d.of("conv2d", check_kernel("conv2d", w), stride, padding, dilation)
     shape = problem("conv2d", window, x, w, b, groups)
-    if out is None:
-        out = backend.of(x).empty_images(*shape, x.dtype)
-    else:
-        check_shape("conv2d", "out", out, shape, x.dtype)
-    choose(algorithm).forward(x, w, b, window, groups, out)
-    return out
+    y: Array = backend.of(x).empty_images(*shape, x.dtype) if out is None else out
+    check_shape("conv2d", "out", y, shape, x.dtype)
+    choose(algorithm).forward(x, w, b, window, groups, y)
+    return y
 
 
 def conv2d_backward_data(

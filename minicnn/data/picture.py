@@ -182,8 +182,12 @@ def _scaled(ink: np.ndarray, solid: np.ndarray) -> np.ndarray:
 
 def _solid(mask: np.ndarray) -> np.ndarray:
     """Keep of the marked pixels those with at least two others next to them: a speck of dust is no ink."""
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(mask, 1), (3, 3)).sum((2, 3))
-    return mask & (around >= 3)
+    height, width = mask.shape
+    padded = np.pad(mask, 1).astype(np.uint8)
+    block = sum(
+        padded[i : i + height, j : j + width] for i in range(3) for j in range(3)
+    )  # each with its 8 around
+    return mask & (block >= 3)
 
 
 def _centred(box: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ class Classifier(Module):
 
     A training program needs to know no more of it than this::
 
-        x = (pixels - model.mean) / model.std       # images of model.input_shape, pixels from 0 to 1
-        output = model(x)
+        normalise = transforms.Normalize(model.mean, model.std)
+        output = model(tensor(normalise(pixels)))    # images of model.input_shape, pixels from 0 to 1
         model.loss(output, labels).backward()
         probabilities = F.softmax(model.scores(output), 1)
 

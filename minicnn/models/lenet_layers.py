@@ -212,6 +212,6 @@ def rbf_loss(penalties: Tensor, target: Tensor, j: float | None) -> Tensor:
     if j is None:
         return F.nll_loss(-penalties, target)
     be = backend.of(penalties.data)
-    rubbish = Tensor(be.zeros((len(penalties), 1), penalties.dtype) - j)
+    rubbish = Tensor(be.zeros((len(penalties), 1), penalties.dtype) - float(j))
     log_posterior = F.log_softmax(F.cat([-penalties, rubbish], 1), 1)
     return F.nll_loss(log_posterior[:, :-1], target)  # no image is labelled rubbish

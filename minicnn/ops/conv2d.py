@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..conv.check import problem
 from ..conv.choose import choose
 from ..geometry import Window2d
@@ -22,6 +24,9 @@ class Conv2d(Function):
     Kept for backward: x and w, never the columns of x, which are made again.  The three sums are computed by one of the
     algorithms in :mod:`minicnn.conv`.
     """
+
+    x: Any  # kept where w needs a gradient
+    w: Any  # kept where x needs one
 
     def __init__(self, window: Window2d, groups: int = 1, algorithm: str = "auto"):
         self.window, self.groups, self.algorithm = window, groups, choose(algorithm)

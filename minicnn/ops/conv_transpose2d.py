@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..conv.check import check_dtypes, check_groups
 from ..conv.choose import choose
 from ..geometry import Window2d
@@ -19,6 +21,9 @@ class ConvTranspose2d(Function):
     The output has (H − 1)·stride − top − bottom + extent + output_padding rows.  `output_padding` adds rows at the end,
     of which a convolution with stride above 1 would drop as many: it tells the sizes that A maps to H apart.
     """
+
+    x: Any  # kept where w needs a gradient
+    w: Any  # kept where x needs one
 
     def __init__(self, window: Window2d, output_padding: tuple[int, int], groups: int):
         self.given, self.output_padding, self.groups = window, output_padding, groups

@@ -38,7 +38,7 @@ class AdamW(Adam):
     Notes
     -----
     As in PyTorch, λ is multiplied by η, the rate given.  In the paper it is multiplied only by the schedule's
-    factor; its λ is η λ here.
+    factor; with the initial rate η₀, its λ is η₀ λ here.
 
     References
     ----------
@@ -69,6 +69,7 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
     def _gradient(self, options: Options, p: Array, g: Array) -> Array:
+        """Return ±g, after shrinking p itself."""
         p *= 1 - options["lr"] * options["weight_decay"]
         if not options["maximize"]:
             return g

@@ -148,7 +148,9 @@ class Optimizer:
         if "params" not in param_group:
             raise ValueError(f"{self._name}: a parameter group must hold 'params', got {list(param_group)}")
         own = {name: value for name, value in param_group.items() if name != "params"}
-        options = self._checked({**self.defaults, **own})
+        options = {**self.defaults, **own}
+        self._check_known(options)
+        self._check(options)
         self.param_groups.append({"params": self._new_parameters(param_group["params"]), **options})
 
     # Checkpoints
@@ -192,9 +194,10 @@ class Optimizer:
             raise ValueError(f"{op}: a state dict must hold 'state' and 'param_groups'")
         groups = loaded_groups(op, state_dict["param_groups"], self.param_groups)
         for numbers, options in groups:
+            self._check_known(options)
             if missing := self.defaults.keys() - options.keys():
                 raise ValueError(f"{op}: the group of parameters {numbers} must have {sorted(missing)}")
-        groups = [(numbers, self._checked(options)) for numbers, options in groups]
+            self._check(options)
         expected = {
             number: (p, self._remembered(options))
             for (numbers, options), own in zip(groups, self.param_groups, strict=True)
@@ -235,17 +238,13 @@ class Optimizer:
         memory = self._memory(options)
         return ["step", *memory] if memory else []
 
-    def _checked(self, options: Options) -> Options:
-        """Return a copy of the options, every one known and in its range."""
+    def _check_known(self, options: Options) -> None:
         known = {*self.defaults, "initial_lr"}  # which the schedules note down there
         for name in options:
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"the options are {sorted(self.defaults)}"
                 raise ValueError(f"{self._name}: unknown option {name!r}; {hint}")
-        checked = dict(options)
-        self._check(checked)
-        return checked
 
     def _as_groups(self, params: Any) -> list[Any]:
         if isinstance(params, Tensor | Mapping):

@@ -45,15 +45,13 @@ def sweep(jobs: Iterable[Job]) -> None:
     array([1., 1., 1.])
     """
     pieces = [(update, piece) for update, arrays in jobs for piece in _pieces(arrays)]
-    if not pieces:
-        return
 
     def run(i: int) -> None:
         update, piece = pieces[i]
         update(**piece)
 
     first = [next(iter(piece.values())) for _, piece in pieces]
-    # Infinities and NaN are carried on silently, as everywhere on their way through a net.
+    # An infinite or NaN gradient is carried into its parameter without a warning, as in PyTorch.
     with backend.of(*first).errstate(all="ignore"):
         if sum(array.size for array in first) < _SHARED:
             for i in range(len(pieces)):

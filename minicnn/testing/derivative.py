@@ -202,8 +202,7 @@ def judge(suspect: Finding, line: Line, tolerance: Tolerance) -> Finding:
 def _how_it_agrees(suspect: Finding, numeric: float, error: float, tolerance: Tolerance) -> Verdict:
     if tolerance.covers(suspect.analytic, suspect.numeric):
         return Verdict.AGREES
-    sharp = error <= _FAINT * max(abs(suspect.analytic), abs(numeric))
-    return Verdict.ARTEFACT if sharp or tolerance.covers(suspect.analytic, numeric) else Verdict.FAINT
+    return Verdict.FAINT if error > _FAINT * max(abs(suspect.analytic), abs(numeric)) else Verdict.ARTEFACT
 
 
 class Limit(NamedTuple):

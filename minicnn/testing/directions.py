@@ -42,9 +42,7 @@ def random_elements(point: Point, name: str, count: int, rng: np.random.Generato
     return {at: along_element(point, name, at) for at in (_unravel(i, x.shape) for i in sample)}
 
 
-def random_directions(
-    point: Point, names: Iterable[str], count: int, rng: np.random.Generator
-) -> Directions:
+def random_directions(point: Point, names: Iterable[str], count: int, rng: np.random.Generator) -> Directions:
     """Return normal directions, in which each tensor moves in proportion to its root mean square."""
     sizes = {name: _root_mean_square(point[name]) for name in names}
     return {

@@ -101,7 +101,9 @@ def gradcheck(
     _check_leaves(leaves)
     with _borrowed(leaves.values()):
         try:
-            rows = _compare(lambda: fn(*arguments), leaves, comparison, np.random.default_rng([_STREAM, seed]))
+            rows = _compare(
+                lambda: fn(*arguments), leaves, comparison, np.random.default_rng([_STREAM, seed])
+            )
         except Misconduct as problem:
             raise GradcheckError(GradcheckReport((), settings, str(problem))) from None
     report = GradcheckReport(tuple(rows), settings)

@@ -1,12 +1,25 @@
-"""How well a trained classifier does on data it has not seen."""
+"""How well a classifier does on data it has not been trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Evaluation"]
+from .. import functional as F
+from ..data import DataLoader, Dataset
+from ..data.transforms import Transform
+from ..nn import Module
+from ..tensor import Tensor, no_grad
+from .prepare import prepare
+
+__all__ = ["Evaluation", "evaluate", "loss_of", "scores_of"]
+
+_BATCH = 250  # images at a time: enough to keep the threads busy
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -37,4 +50,74 @@ class Evaluation:
     @property
     def accuracy(self) -> float:
         """The share of the images whose class was found."""
-        return float(np.trace(self.confusion) / max(self.images, 1))
+        return float(np.trace(self.confusion) / self.images)
+
+
+def evaluate(
+    model: Module, dataset: Dataset, *, batch_size: int = _BATCH, transform: Transform | None = None
+) -> Evaluation:
+    """Judge a classifier on a data set.
+
+    It is put into evaluation mode meanwhile.
+
+    Parameters
+    ----------
+    model : Module
+        A :class:`~minicnn.models.Classifier`, or any module that returns a score for each class (N, K).
+    dataset : Dataset
+    batch_size : int
+    transform : callable, optional
+        Default: what the model asks for, see :func:`~minicnn.training.prepare`.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, they do not fit the model, or it knows fewer classes than they have.
+
+    Examples
+    --------
+    >>> from minicnn import data, models
+    >>> _, test = data.load("mnist5k")
+    >>> evaluate(models.lenet5(), test.subset(slice(20))).images
+    20
+    """
+    if not len(dataset):
+        raise ValueError(f"evaluate: the data set must have images, {dataset!r} has none")
+    transform = transform or prepare(model, dataset)
+    count = len(dataset.classes)
+    confusion = np.zeros((count, count), np.int64)
+    total = 0.0
+    with _evaluating(model), no_grad():
+        for images, labels in DataLoader(dataset, batch_size, transform=transform):
+            output = model(images)
+            scores = scores_of(model)(output)
+            if scores.shape != (len(labels), count):
+                raise ValueError(
+                    f"evaluate: the model must have a score for each of the {count} classes of {dataset.name!r}, "
+                    f"it returns shape {scores.shape} for {len(labels)} images"
+                )
+            total += loss_of(model)(output, labels).item() * len(labels)
+            np.add.at(confusion, (labels.numpy(), scores.argmax(1).numpy()), 1)
+    return Evaluation(total / len(dataset), confusion)
+
+
+def loss_of(model: Module) -> Callable[[Any, Tensor], Tensor]:
+    """Return the model's own loss; cross entropy for one that states none."""
+    return getattr(model, "loss", F.cross_entropy)
+
+
+def scores_of(model: Module) -> Callable[[Any], Tensor]:
+    """Return what makes a score for each class (N, K) of the model's output."""
+    return getattr(model, "scores", lambda output: output)
+
+
+@contextmanager
+def _evaluating(model: Module) -> Iterator[None]:
+    """Hold a model in evaluation mode, and give each of its modules its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

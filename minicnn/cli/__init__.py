@@ -1,0 +1,93 @@
+"""The ``minicnn`` command: a file for each of its commands, and here what they have in common.
+
+A mistake of the user's ends in one line on standard error and exit status 2; Ctrl-C in one line and 130.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+
+from . import config, evaluate, gradcheck, predict, summary, train
+from .arguments import Parser
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "train": train,
+    "eval": evaluate,
+    "predict": predict,
+    "summary": summary,
+    "gradcheck": gradcheck,
+    "config": config,
+}
+_MISTAKE, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141  # the last two are 128 + the signal's number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name.  Default: those of the process.
+
+    Examples
+    --------
+    >>> main(["summary", "lenet5", "--variant", "d2l"])
+    LeNet5D2L on 1×28×28
+    layer    kind       output  parameters  connections     MACs   sees  every
+    c1       Conv2d    6×28×28         156      122,304  117,600    5×5    1×1
+    ...
+    """
+    try:
+        status = _run(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt as interrupt:
+        return _complain(str(interrupt) or "interrupted", _INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone.  What is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _complain(f"{error.strerror or error}{where}", _MISTAKE)
+    except (ValueError, FloatingPointError, ImportError) as error:
+        return _complain(str(error), _MISTAKE)
+
+
+def _run(argv: list[str]) -> int:
+    if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
+        near = difflib.get_close_matches(argv[0], _COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_COMMANDS)}"
+        raise ValueError(f"there is no command {argv[0]!r}; {hint}")
+    arguments = _parser().parse_args(argv)
+    return arguments.run(arguments) or 0
+
+
+def _parser() -> Parser:
+    from .. import __version__
+
+    parser = Parser(
+        prog="minicnn",
+        description="Classic convolutional networks from pieces a person can read.",
+        epilog="Example: minicnn train lenet5 && minicnn predict my_digit.png",
+    )
+    parser.add_argument("--version", action="version", version=f"minicnn {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, module in _COMMANDS.items():
+        summary_line, *rest = module.__doc__.split("\n\n")
+        command = commands.add_parser(
+            name, help=summary_line.rstrip("."), description=summary_line, epilog="\n\n".join(rest)
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"minicnn: {' '.join(message.split())}", file=sys.stderr)
+    return status
