@@ -50,7 +50,7 @@ def figures_held() -> str:
     slowest = max(run["seconds"] for run in mnist["results"]["runs"])
     ratio = conv["results"]["rows"][0]["ratio"]
     extra = load["results"]["extra_s"]
-    best = max(epoch["test_accuracy"] for epoch in fashion["results"]["epochs"])
+    last = fashion["results"]["epochs"][-1]["test_accuracy"]
     seeds = len(mnist["results"]["runs"])
     rows = [
         (
@@ -60,7 +60,7 @@ def figures_held() -> str:
             worst >= 0.975,
         ),
         ("its training time, the slowest", "< 60 s", f"{slowest:.0f} s", slowest < 60),
-        ("LeNet-5 on Fashion-MNIST within 8 epochs", "≥ 89 %", f"{best:.2%}", best >= 0.89),
+        ("LeNet-5 on Fashion-MNIST after 8 epochs", "≥ 89 %", f"{last:.2%}", last >= 0.89),
         ("chunked convolution against one big im2col, VGG conv2_1", "≥ 1.5×", f"{ratio:.2f}×", ratio >= 1.5),
         ("`import minicnn` on top of `import numpy`", "< 0.3 s", f"{extra:.3f} s", extra < 0.3),
     ]

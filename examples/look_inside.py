@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import minicnn
@@ -56,39 +57,46 @@ def feature_maps(model: nn.Module, x: Tensor) -> dict[str, np.ndarray]:
 
 
 def drawing(maps: dict[str, np.ndarray], probabilities: np.ndarray, label: int) -> Figure:
-    """Draw one row of pictures a layer, and the probabilities as bars."""
-    figure = Figure(figsize=(12, 8.4), layout="constrained")
-    figure.suptitle(
-        f"A {label}, layer by layer: LeNet-5 says {probabilities.argmax()} at {probabilities.max():.1%}"
-    )
-    rows = [name for name in maps if name != "output"]
-    grid = figure.add_gridspec(len(rows) + 1, 1, height_ratios=[1.6, *[1] * (len(rows) - 1), 1.4])
-    for i, name in enumerate(rows):
-        planes = as_planes(maps[name])
-        cells = grid[i].subgridspec(1, max(len(planes), 8), wspace=0.06)
-        for j, plane in enumerate(planes):
-            axes = figure.add_subplot(cells[j])
-            reach = np.abs(plane).max() or 1
-            axes.imshow(plane, cmap="gray" if name == "input" else "RdBu_r", vmin=-reach, vmax=reach)
-            axes.set(xticks=[], yticks=[])
-            if j == 0:
-                shape = "×".join(map(str, maps[name].shape))
-                axes.set_title(f"{name.upper()}  {shape}", loc="left", fontsize=9)
-    axes = figure.add_subplot(grid[-1])
-    axes.bar(
-        range(10), 100 * probabilities, color=["#D55E00" if k == label else "#0072B2" for k in range(10)]
-    )
-    axes.set(xticks=range(10), ylim=(0, 100), ylabel="probability (%)", xlabel="digit")
-    axes.spines[["top", "right"]].set_visible(False)
+    """Draw one panel a layer, in the order of computation, and the probabilities as bars."""
+    figure = Figure(figsize=(11.5, 6), layout="constrained")
+    panels = iter(figure.subplots(2, 4).flat)
+    for name, values in maps.items():
+        axes = next(panels)
+        if name == "output":
+            draw_bars(axes, probabilities, label)
+            continue
+        picture = mosaic(values)
+        reach = np.nanmax(np.abs(picture)) or 1
+        axes.imshow(picture, cmap="gray" if name == "input" else "PuOr", vmin=-reach, vmax=reach)
+        axes.set_title(f"{name.upper()}   {'×'.join(map(str, values.shape))}", fontsize=10)
+        axes.axis("off")
     return figure
 
 
-def as_planes(values: np.ndarray) -> np.ndarray:
-    """Return maps (C, H, W) as they are, and a vector as one picture: 84 units are 7×12, as on the paper's figure."""
-    if values.ndim == 3:
-        return values
-    height = next(h for h in range(int(np.sqrt(len(values))), 0, -1) if len(values) % h == 0)
-    return values.reshape(1, height, -1)
+def draw_bars(axes: Axes, probabilities: np.ndarray, label: int) -> None:
+    """Draw the probability of each digit, the right one in orange."""
+    digits = np.arange(len(probabilities))
+    axes.barh(digits, 100 * probabilities, color=np.where(digits == label, "#D55E00", "#0072B2"))
+    axes.set(yticks=digits, ylim=(9.6, -0.6), xlim=(0, 100), xlabel="probability (%)")
+    axes.set_title(f"output: a {probabilities.argmax()}, at {probabilities.max():.1%}", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def mosaic(values: np.ndarray) -> np.ndarray:
+    """Lay the maps (C, H, W) out as tiles with gaps between; a vector becomes one tile, 84 units one of 12×7."""
+    if values.ndim == 1:
+        width = widest_divisor(len(values))
+        return values.reshape(-1, width)
+    count, height, width = values.shape
+    rows = widest_divisor(count)
+    tiles = np.full((rows, count // rows, height + 1, width + 1), np.nan)
+    tiles[:, :, :-1, :-1] = values.reshape(rows, count // rows, height, width)
+    return tiles.transpose(0, 2, 1, 3).reshape(rows * (height + 1), -1)[:-1, :-1]
+
+
+def widest_divisor(n: int) -> int:
+    """Return the largest divisor of n that is at most √n."""
+    return next(d for d in range(int(n**0.5), 0, -1) if n % d == 0)
 
 
 def main() -> None:
@@ -100,7 +108,7 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint", type=Path, help="a checkpoint of `minicnn train lenet5`; default: train now"
     )
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("look_inside.png"))
     parser.add_argument("--smoke", action="store_true", help="run as the tests do, and check the result")
     arguments = parser.parse_args()

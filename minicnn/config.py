@@ -61,7 +61,7 @@ def get_config() -> dict[str, Any]:
         "Python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
         "NumPy": np.__version__,
         "BLAS": _describe_blas(blas, built["Build Dependencies"]["blas"]["name"]),
-        "threads": f"{threads} of minicnn's, {cpus} CPUs",
+        "threads": f"{threads} on {cpus} CPUs",
         "GPU": _describe_gpu(),
         "notes": _notes(blas, {*built["SIMD Extensions"].get("found", ())}, threads, cpus),
     }

@@ -204,7 +204,7 @@ def unfold(input: Data, kernel_size: Pair, dilation: Pair = 1, padding: Pair = 0
     >>> unfold(tensor([[[[1.0, 2.0, 3.0]]]]), kernel_size=(1, 2))
     tensor([[[1., 2.], [2., 3.]]], dtype=float32)
     """
-    window = Window2d.of("unfold", kernel_size, stride, padding, dilation)
+    window = Window2d.of("unfold", kernel_size, stride, pair("unfold", "padding", padding, least=0), dilation)
     return _on_images("unfold", _tensor(input), Unfold(window))
 
 
@@ -238,7 +238,7 @@ def fold(
     x = _tensor(input)
     if x.ndim not in (2, 3):
         raise ValueError(f"fold: input must be (N, C·R·S, L) or (C·R·S, L), got shape {x.shape}")
-    window = Window2d.of("fold", kernel_size, stride, padding, dilation)
+    window = Window2d.of("fold", kernel_size, stride, pair("fold", "padding", padding, least=0), dilation)
     function = Fold(window, pair("fold", "output_size", output_size, least=1))
     return function(x) if x.ndim == 3 else _first(function(_alone(x)))
 
@@ -286,8 +286,7 @@ def max_pool2d(
     >>> max_pool2d(tensor([[[[1.0, 4.0], [3.0, 2.0]]]]), 2)
     tensor([[[[4.]]]], dtype=float32)
     """
-    window = Window2d.of("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
-    _check_pool_padding(window)
+    window = _pool_window("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
     x = _tensor(input)
     if x.dtype == bool:
         raise TypeError("max_pool2d: input must be numbers, got bool")
@@ -333,8 +332,7 @@ def avg_pool2d(
     tensor([[[[2.5]]]], dtype=float32)
     """
     op = "avg_pool2d"
-    window = Window2d.of(op, kernel_size, stride, padding, ceil_mode=ceil_mode)
-    _check_pool_padding(window)
+    window = _pool_window(op, kernel_size, stride, padding, 1, ceil_mode)
     if divisor_override is not None and (not hasattr(divisor_override, "__index__") or divisor_override == 0):
         raise ValueError(f"{op}: divisor_override must be an int other than 0, got {divisor_override!r}")
     x = _floating(op, _tensor(input))
@@ -884,13 +882,19 @@ def _pooled(op: str, x: Tensor, function: Any, return_indices: bool) -> Any:
     return (y, Tensor(function.indices.reshape(y.shape))) if return_indices else y
 
 
-def _check_pool_padding(window: Window2d) -> None:
-    top, bottom, left, right = window.padding
-    if any(max(p) > e // 2 for p, e in zip(((top, bottom), (left, right)), window.extent, strict=True)):
+def _pool_window(
+    op: str, kernel_size: Pair, stride: Pair | None, padding: Pair, dilation: Pair, ceil_mode: bool
+) -> Window2d:
+    """Return the window of a pooling function; its stride is its kernel unless given."""
+    stride = kernel_size if stride is None else stride
+    window = Window2d.of(op, kernel_size, stride, pair(op, "padding", padding, least=0), dilation, ceil_mode)
+    top, _, left, _ = window.padding
+    if top > window.extent[0] // 2 or left > window.extent[1] // 2:
         raise ValueError(
-            f"{window.op}: padding must be at most half the kernel, got padding {window.padding} for a kernel "
-            f"covering {window.extent}"
+            f"{op}: padding must be at most half the kernel, got padding {(top, left)} for a kernel covering "
+            f"{window.extent}"
         )
+    return window
 
 
 def _adaptive_size(op: str, x: Tensor, size: Any) -> tuple[int, int]:

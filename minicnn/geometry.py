@@ -108,7 +108,7 @@ class Window2d:
         cls,
         op: str,
         kernel_size: Pair,
-        stride: Pair | None = 1,
+        stride: Pair = 1,
         padding: Pair | str = 0,
         dilation: Pair = 1,
         ceil_mode: bool = False,
@@ -119,8 +119,7 @@ class Window2d:
         ----------
         op : str
             The operation's name, for errors.
-        kernel_size, dilation : int or pair, at least 1
-        stride : int or pair, at least 1; None means `kernel_size`, as in pooling
+        kernel_size, stride, dilation : int or pair, at least 1
         padding : int, (vertical, horizontal), (top, bottom, left, right), 'valid' or 'same'
             'same' keeps the size at stride 1; where the padding is odd, the extra row or column is after the
             input, as in PyTorch.
@@ -131,7 +130,7 @@ class Window2d:
             Naming `op`, the rule and the value.
         """
         kernel = pair(op, "kernel_size", kernel_size, least=1)
-        steps = kernel if stride is None else pair(op, "stride", stride, least=1)
+        steps = pair(op, "stride", stride, least=1)
         dilations = pair(op, "dilation", dilation, least=1)
         extents = _extents(kernel, dilations)
         return cls(kernel, steps, _padding(op, padding, extents, steps), dilations, bool(ceil_mode), op)

@@ -145,7 +145,13 @@ def test_cifar(tmp_path, name, packed):
 def test_a_damaged_archive(tmp_path):
     path = archive(tmp_path, "cifar10", cifar_files("cifar10"))
     whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], whole[:40], whole[:10] + b"\xff" * 40, b"nothing of the kind", b""):
+    for content in (
+        whole[: len(whole) // 2],
+        whole[:40],
+        whole[:10] + b"\xff" * 40,
+        b"nothing of the kind",
+        b"",
+    ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"load: .*binary.tar.gz (is a damaged archive|must hold)"):
             load(tmp_path)

@@ -6,6 +6,8 @@ mean difference of up to 0.1; so there the mean over many digits is held, and wh
 is right about as often as for the originals.  The figures in the tests are a little above those measured.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,7 +93,7 @@ def test_where_in_the_picture_the_digit_is_does_not_matter(path, digits, margin,
 
 
 @pytest.mark.parametrize(
-    ("size", "mean"), [(20, 0.05), (40, 0.045), (100, 0.035), (280, 0.035), (700, 0.035)]
+    ("size", "mean"), [(20, 0.05), (40, 0.045), (100, 0.035), (280, 0.035), (500, 0.035)]
 )
 @pytest.mark.parametrize("invert", [False, True])
 def test_interpolated_they_stay_recognisable(path, digits, recognised, size, mean, invert):
@@ -105,10 +107,10 @@ def test_interpolated_they_stay_recognisable(path, digits, recognised, size, mea
     assert recognised(found) >= recognised(part.images / np.float32(255)) - 0.04
 
 
-def page(image, *, paper=0.8, ink=0.2, noise=0.0, falloff=0.0, size=200, seed=0):
+def page(image, *, paper=0.8, ink=0.2, noise=0.0, falloff=0.0, size=160, seed=0):
     """A digit on a larger sheet, photographed: grey paper, uneven light, a noisy camera."""
-    sheet = np.full((400, 500), paper) + falloff * np.linspace(-1, 1, 500)
-    sheet[80 : 80 + size, 120 : 120 + size] *= 1 - np.asarray(enlarged(image, size)) / 255 * (1 - ink / paper)
+    sheet = np.full((300, 400), paper) + falloff * np.linspace(-1, 1, 400)
+    sheet[60 : 60 + size, 100 : 100 + size] *= 1 - np.asarray(enlarged(image, size)) / 255 * (1 - ink / paper)
     sheet += noise * np.random.default_rng(seed).normal(size=sheet.shape)
     return Image.fromarray((np.clip(sheet, 0, 1) * 255).astype(np.uint8))
 
@@ -121,12 +123,12 @@ def page(image, *, paper=0.8, ink=0.2, noise=0.0, falloff=0.0, size=200, seed=0)
         {"paper": 0.75, "ink": 0.55, "noise": 0.01},  # a pencil
         {"falloff": 0.15, "noise": 0.01},
         {"paper": 0.2, "ink": 0.7},  # chalk
-        {"size": 60},
+        {"size": 50},
     ],
     ids=str,
 )
 def test_photographed_they_stay_recognisable(path, digits, recognised, circumstances):
-    part = digits.subset(slice(50))
+    part = digits.subset(slice(40))
     found, difference = read_back(path, part, lambda image: page(image, **circumstances))
     assert difference.mean() < 0.06
     assert recognised(found) >= recognised(part.images / np.float32(255)) - 0.04
@@ -212,14 +214,38 @@ def test_a_camera_held_sideways(tmp_path, seven):
 
 
 def test_a_thin_pen_is_darkened(path):
-    """A stroke a third of a pixel wide, once it is 20 pixels long, still is as dark as MNIST's are."""
+    """Strokes a third of a pixel wide, once the digit is 20 pixels long, still are as dark as MNIST's are."""
     sheet = np.full((200, 200), 255, np.uint8)
-    sheet[20:180, 100:103] = 0
+    sheet[20:180, 60:120] = 0
+    sheet[23:177, 63:117] = 255
     Image.fromarray(sheet).save(path)
     found = read_digit(path)
     assert found.max() == 1
     rows = np.flatnonzero(found.any(1))
     assert (rows[0], rows[-1]) == (4, 23)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_digit_heavy_at_one_end_stays_whole(path, turns):
+    """Its centre of mass cannot come to the middle: it is moved there as far as the 28 pixels allow."""
+    sheet = np.zeros((30, 30), np.uint8)
+    sheet[5:25, 14:16] = 255
+    sheet[20:25, 5:25] = 255
+    Image.fromarray(np.rot90(sheet, turns)).save(path)
+    found = np.rot90(read_digit(path), -turns)
+    assert found.sum() == 15 * 2 + 5 * 20
+    assert found[:, 10:18].any(1).tolist() == [True] * 20 + [False] * 8
+
+
+def test_a_camera_s_noise_is_averaged_away(path, digits):
+    rng = np.random.default_rng(0)
+
+    def photograph(image):
+        sheet = 200 - np.asarray(enlarged(image, 1000), np.float32) / 2
+        return Image.fromarray((sheet + 40 * rng.normal(size=sheet.shape)).clip(0, 255).astype(np.uint8))
+
+    _, difference = read_back(path, digits.subset(slice(5)), photograph)
+    assert difference.mean() < 0.06
 
 
 # What cannot be read
@@ -232,12 +258,13 @@ def test_a_blank_picture(path, value):
         read_digit(path)
 
 
-@given(noise=st.floats(0, 0.1), paper=st.floats(0.3, 0.7), side=st.integers(20, 300), seed=st.integers(0, 99))
+@given(noise=st.floats(0, 0.1), paper=st.floats(0.3, 0.7), grain=st.integers(1, 3), seed=st.integers(0, 99))
 @settings(max_examples=30)
-def test_noise_is_no_ink(tmp_path_factory, noise, paper, side, seed):
+def test_noise_is_no_ink(tmp_path_factory, noise, paper, grain, seed):
     path = tmp_path_factory.getbasetemp() / "noise.png"
-    sheet = paper + noise * np.random.default_rng(seed).normal(size=(side, side))
-    Image.fromarray((np.clip(sheet, 0, 1) * 255).astype(np.uint8)).save(path)
+    sheet = paper + noise * np.random.default_rng(seed).normal(size=(80, 80))
+    sheet = np.kron(np.clip(sheet, 0, 1) * 255, np.ones((grain, grain)))
+    Image.fromarray(sheet.astype(np.uint8)).save(path)
     with pytest.raises(ValueError, match=r"^read_digit: there is no ink in "):
         read_digit(path)
 
@@ -277,8 +304,10 @@ def test_values_that_are_not_finite(tmp_path):
 def test_a_picture_far_too_large(path, monkeypatch, side):
     Image.new("L", (side, side)).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    with pytest.raises(ValueError, match=r"^read_digit: '.*' has more than the 2,000 pixels allowed$"):
-        read_digit(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as outside of this suite, more or less
+        with pytest.raises(ValueError, match=r"^read_digit: '.*' has more than the 2,000 pixels allowed$"):
+            read_digit(path)
 
 
 @given(data=st.data())

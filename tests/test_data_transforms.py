@@ -8,10 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn import manual_seed
-from minicnn.data import load, transforms
-from minicnn.data.transforms import Compose, Normalize, Pad, RandomAffine, ToFloat, lenet5
+from minicnn.data import transforms
+from minicnn.data.transforms import Compose, Normalize, Pad, RandomAffine, ToFloat
 
-ALL = [ToFloat(), Normalize(0.5, 2), Pad(1), RandomAffine(10, (0.1, 0.1)), lenet5()]
+ALL = [
+    ToFloat(),
+    Normalize(0.5, 2),
+    Pad(1),
+    RandomAffine(10, (0.1, 0.1)),
+    Compose([Pad(1), Normalize(0, 1)]),
+]
 
 
 def floats(*shape, seed=0):
@@ -53,19 +59,6 @@ def test_compose_keeps_the_order():
     out = Compose([Pad(1), Normalize(0.5, 1)])(images)
     assert out[0, 0, 0, 0] == -0.5  # padded first, then shifted
     assert Compose([])(images) is images
-
-
-def test_lenet5_s_input_has_mean_0_and_variance_1():
-    """As the paper says, roughly; on the digits at hand."""
-    train, _ = load("mnist5k")
-    out = lenet5()(train.images)
-    assert out.shape == (4000, 1, 32, 32)
-    assert out.dtype == np.float32
-    assert out.min() == pytest.approx(-0.1, abs=1e-6)
-    assert out.max() == pytest.approx(1.175, abs=1e-6)
-    assert (out[:, :, :2] == out.min()).all()  # the frame is background
-    assert abs(out.mean()) < 0.05
-    assert 0.1 < out.var() < 1
 
 
 @pytest.mark.parametrize("transform", ALL, ids=repr)
@@ -146,7 +139,7 @@ def test_the_repr_tells_all():
         "RandomAffine(degrees=(-10.0, 10.0), translate=(0.1, 0.0), scale=(0.9, 1.1), "
         "shear=(0.0, 5.0, 0.0, 0.0), fill=1)"
     )
-    assert set(transforms.__all__) >= {"Compose", "Normalize", "Pad", "RandomAffine", "ToFloat", "lenet5"}
+    assert set(transforms.__all__) >= {"Compose", "Normalize", "Pad", "RandomAffine", "ToFloat"}
 
 
 # RandomAffine: one value ranges make it certain what is drawn.
@@ -219,7 +212,7 @@ def test_shifts_are_fractions_of_width_and_height_to_the_right_and_down():
 
 def test_amounts_cover_their_ranges_both_ways():
     """Shifts of a single bright pixel, seen as its centre of mass."""
-    dot = np.zeros((2000, 1, 41, 41))
+    dot = np.zeros((600, 1, 41, 41))
     dot[:, :, 20, 20] = 1
     out = RandomAffine(0, translate=(0.25, 0.1), generator=np.random.default_rng(0))(dot)
     for axis, reach in ((3, 0.25 * 41), (2, 0.1 * 41)):

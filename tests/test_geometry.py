@@ -78,7 +78,6 @@ def test_forms_of_an_argument():
         (np.int64(3), np.array([2, 2]), (1, 1, 1, 1)),
     ):
         assert Window2d.of("any", three, two, one) == expected
-    assert Window2d.of("pool", 2, None).stride == (2, 2)
     assert hash(expected) == hash(Window2d.of("other", 3, 2, 1))
 
 

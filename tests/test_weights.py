@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -17,7 +17,7 @@ from minicnn import nn, tensor
 from minicnn.weights import load, read_metadata, save
 from minicnn.weights.atomic import replacing
 
-DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+DTYPES = ["?", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8"]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,7 @@ def strided(draw):
     return array[tuple(slice(None, None, step) for step in steps)]
 
 
+@settings(deadline=None)  # each example waits for the disk
 @given(st.dictionaries(st.text(min_size=1), strided(), max_size=4))
 def test_arrays_come_back(folder, state):
     save(folder / "a", state)

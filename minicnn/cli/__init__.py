@@ -74,14 +74,14 @@ def _parser() -> Parser:
     parser = Parser(
         prog="minicnn",
         description="Classic convolutional networks from pieces a person can read.",
-        epilog="Example: minicnn train lenet5 && minicnn predict my_digit.png",
+        epilog="For example: minicnn train lenet5 && minicnn predict my_digit.png",
     )
     parser.add_argument("--version", action="version", version=f"minicnn {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, module in _COMMANDS.items():
-        summary_line, *rest = module.__doc__.split("\n\n")
+        first, *rest = (module.__doc__ or name).split("\n\n")  # python -OO leaves no docstrings
         command = commands.add_parser(
-            name, help=summary_line.rstrip("."), description=summary_line, epilog="\n\n".join(rest)
+            name, help=first.rstrip("."), description=first, epilog="\n\n".join(rest)
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run)

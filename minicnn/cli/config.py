@@ -1,6 +1,6 @@
 """Show versions, BLAS and its kernel, threads, GPU, and what is slowing minicnn down.
 
-Example: minicnn config
+For example: minicnn config
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """It takes none."""
+    """Add nothing: it takes no arguments."""
 
 
 def run(arguments: argparse.Namespace) -> None:

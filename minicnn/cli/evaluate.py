@@ -1,6 +1,6 @@
 """Test a trained network: accuracy, loss, confusion matrix.
 
-Examples:
+For example:
   minicnn eval                     the newest run in runs/, on the data it was trained for
   minicnn eval runs/lenet5-001
   minicnn eval some/checkpoint.safetensors --data mnist
@@ -36,5 +36,6 @@ def run(arguments: argparse.Namespace) -> None:
     if test.classes != trained.classes:
         known, given = (", ".join(names) for names in (trained.classes, test.classes))
         raise ValueError(f"{path}: the network tells {known} apart; the classes of {data!r} are {given}")
-    print(f"{path}: {trained.name}, trained on {trained.data}; {len(test):,} test images of {data}")
+    name = f"{trained.name} ({trained.variant})" if trained.variant else trained.name
+    print(f"{path}: {name}, trained on {trained.data}; {len(test):,} test images of {data}")
     print_evaluation(evaluate(trained.model, test), test.classes)

@@ -3,7 +3,7 @@
 A picture may have any size, and dark ink on light paper or light on dark; there must be one digit in it and nothing
 else.  It is prepared as MNIST's digits were.
 
-Examples:
+For example:
   minicnn predict my_digit.png
   minicnn predict --checkpoint runs/lenet5-001 scans/*.jpg
 """

@@ -2,7 +2,7 @@
 
 "sees" is the window of the image one output depends on, "every" how far apart two neighbours' windows are.
 
-Example: minicnn summary lenet5 --variant paper
+For example: minicnn summary lenet5 --variant paper
 """
 
 from __future__ import annotations

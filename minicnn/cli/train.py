@@ -3,7 +3,7 @@
 The same seed gives the same weights to the last bit, whatever the number of threads.  A run folder is never
 overwritten: where runs/lenet5 exists already, runs/lenet5-001 is next.  Ctrl-C leaves the last finished epoch.
 
-Examples:
+For example:
   minicnn train lenet5
   minicnn train lenet5 --variant paper --epochs 30 --seed 7
   minicnn train lenet5 --data fashion-mnist --out runs/clothes
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train, and print the outcome."""
     from .. import data, manual_seed, set_num_threads
-    from ..training import RunFolder
+    from ..training import RunFolder, prepare
     from ..training.trained import build, describe
     from .report import print_evaluation
 
@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     manual_seed(arguments.seed)
     train, test = data.load(arguments.data)
     model, variant = build(arguments.model, arguments.variant, len(train.classes))
+    prepare(model, train)  # images that do not fit are an error before there is a folder
     recipe = _recipe(arguments, variant, train)
     about = describe(model, arguments.model, variant, train, arguments.data)
 
@@ -88,8 +89,9 @@ def _headline(
 ) -> str:
     name = f"{arguments.model} ({variant})" if variant else arguments.model
     return (
-        f"training {name} on {len(train):,} images of {arguments.data}: {recipe.epochs} epochs in batches of "
-        f"{recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} falling to 0, seed {arguments.seed}"
+        f"training {name} on {len(train):,} images of {arguments.data}: epochs {recipe.epochs}, "
+        f"batch size {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} falling to 0, "
+        f"seed {arguments.seed}"
     )
 
 
@@ -108,12 +110,9 @@ def _fit(
     from ..training.recipes import augmentation
 
     optimizer, scheduler = recipe.new_optimizer(model)
-    finished = 0
 
     def after(epoch: Epoch) -> None:
-        nonlocal finished
         folder.record(epoch, model.state_dict(), {**about, "epoch": epoch.epoch})
-        finished = epoch.epoch
         shown.on_epoch(epoch)
 
     try:
@@ -131,8 +130,16 @@ def _fit(
                 on_epoch=after,
             )
     except KeyboardInterrupt:
-        left = f"{folder.checkpoint} holds epoch {finished}" if finished else "there is no checkpoint yet"
-        raise KeyboardInterrupt(f"interrupted in epoch {finished + 1}; {left}") from None
+        raise KeyboardInterrupt(f"interrupted; {_left(folder)}") from None
+
+
+def _left(folder: RunFolder) -> str:
+    """Say what an interrupted run leaves."""
+    from ..weights import read_metadata
+
+    if not folder.checkpoint.exists():
+        return "there is no checkpoint yet"
+    return f"{folder.checkpoint} holds epoch {read_metadata(folder.checkpoint)['epoch']}"
 
 
 def _draw(folder: RunFolder, history: History, model: Classifier, classes: Sequence[str]) -> None:
@@ -141,5 +148,5 @@ def _draw(folder: RunFolder, history: History, model: Classifier, classes: Seque
 
     try:
         write_pictures(folder.path, history, model, classes)
-    except ModuleNotFoundError as error:
-        print(f'no pictures, for there is no {error.name}: pip install "minicnn[plot]"')
+    except ModuleNotFoundError:
+        print('no pictures without matplotlib: pip install "minicnn[plot]"')

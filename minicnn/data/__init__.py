@@ -1,7 +1,8 @@
 """Data: sets of labelled images, batches, what is done to them on the way, and pictures from elsewhere.
 
 >>> train, test = load("mnist5k")
->>> loader = DataLoader(train, batch_size=32, shuffle=True, transform=transforms.lenet5())
+>>> seen = transforms.Compose([transforms.ToFloat(), transforms.Pad(2)])
+>>> loader = DataLoader(train, batch_size=32, shuffle=True, transform=seen)
 >>> images, labels = next(iter(loader))
 >>> images.shape
 (32, 1, 32, 32)

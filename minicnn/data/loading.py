@@ -25,11 +25,7 @@ def load(source: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     ----------
     source : str or path
         - ``"mnist5k"``: 5,000 digits of MNIST that come with minicnn;
-        - ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"``, ``"cifar100"``: looked for in the folder of that
-        name
-          inside the one the environment variable MINICNN_DATA names, then in /usr/share/datasets, where
-          Debian keeps data sets, and else downloaded (``pip install "minicnn[download]"``) to the first of
-          these, or to the user's cache if there is no MINICNN_DATA;
+        - ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"``, ``"cifar100"``;
         - a folder with MNIST's four files, gzipped or not, or the binary form of CIFAR-10 or CIFAR-100.
 
     Returns
@@ -43,6 +39,13 @@ def load(source: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
         If there is no such data set or folder, or its files are missing, damaged or do not fit together.
     ImportError, OSError
         If it had to be downloaded and pooch is not installed, or no mirror could help.
+
+    Notes
+    -----
+    A set named "mnist" is looked for in the folder ``mnist`` of the folder that the environment variable
+    MINICNN_DATA names, and in /usr/share/datasets/mnist, Debian's place for it.  If it is in neither, it is
+    downloaded (``pip install "minicnn[download]"``) to the first of them, or to the user's cache where there is
+    no MINICNN_DATA.  The others likewise.
 
     Examples
     --------

@@ -37,7 +37,7 @@ def read_digit(path: str | os.PathLike[str]) -> np.ndarray:
     """Read the picture of one digit and return it as MNIST would hold it.
 
     Dark ink on light paper and light on dark both work, at any size, in colour or grey, with transparency,
-    from a drawing, a scan or an evenly lit photograph.  There must be nothing but the digit in it, and most
+    from a drawing, a scan or a photograph in even light.  There must be nothing but the digit in it, and most
     of the picture's edge must be paper.
 
     Parameters
@@ -133,23 +133,16 @@ def _ink(grey: np.ndarray) -> np.ndarray:
     digit reaching into the rim does not upset.  Four of it, 2.7 standard deviations of normal noise, are
     taken off.
     """
-    rim = _rim(grey.shape)
+    rim = np.ones(grey.shape, bool)  # the outermost pixels
+    rim[1:-1, 1:-1] = False
     relief = grey - _paper(grey, rim)
     noise = 4 * np.median(np.abs(relief[rim]))
     darkest, lightest = np.quantile(relief, [0.0005, 0.9995])
     depth = relief if lightest > -darkest else -relief
     most = max(lightest, -darkest)
-    if most < max(_FAINTEST, 1.5 * noise):
+    if most < max(_FAINTEST, 2 * noise):
         return np.zeros_like(relief)
     return np.clip((depth - noise) / (most - noise), 0, 1).astype(np.float32)
-
-
-def _rim(shape: tuple[int, ...]) -> np.ndarray:
-    """Mark the pixels along the picture's four sides, a 25th of the shorter one deep."""
-    depth = max(1, min(shape) // 25)
-    rim = np.ones(shape, bool)
-    rim[depth:-depth, depth:-depth] = False
-    return rim
 
 
 def _paper(grey: np.ndarray, rim: np.ndarray) -> np.ndarray:
@@ -184,14 +177,13 @@ def _solid(mask: np.ndarray) -> np.ndarray:
     """Keep of the marked pixels those with at least two others next to them: a speck of dust is no ink."""
     height, width = mask.shape
     padded = np.pad(mask, 1).astype(np.uint8)
-    block = sum(
-        padded[i : i + height, j : j + width] for i in range(3) for j in range(3)
-    )  # each with its 8 around
+    # Each pixel and the eight around it.
+    block = sum(padded[i : i + height, j : j + width] for i in range(3) for j in range(3))
     return mask & (block >= 3)
 
 
 def _centred(box: np.ndarray) -> np.ndarray:
-    """Return the box in 28×28 pixels, its centre of mass less than half a pixel from (14, 14), as in MNIST.
+    """Return the box in 28×28 pixels, its centre of mass within half a pixel of (14, 14), as in MNIST.
 
     As in MNIST, too, the box moves by whole pixels; and it stays inside.
     """

@@ -3,8 +3,9 @@
 Each takes a whole batch, an array (N, C, H, W) of uint8 (0 to 255) or floats, and leaves it as it was.  Names
 and parameters are torchvision's, which works on one image at a time.
 
->>> lenet5()
-Compose([ToFloat(), Pad(2, fill=0), Normalize(mean=0.078431, std=0.784314)])
+>>> transform = Compose([ToFloat(), Pad(2), Normalize(mean=0.5, std=0.25)])
+>>> transform(np.full((1, 1, 28, 28), 255, np.uint8))[0, 0, 1:3, 16]
+array([-2.,  2.], dtype=float32)
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from .affine import RandomAffine
 from .check import check_images
 
-__all__ = ["Compose", "Normalize", "Pad", "RandomAffine", "ToFloat", "Transform", "lenet5"]
+__all__ = ["Compose", "Normalize", "Pad", "RandomAffine", "ToFloat", "Transform"]
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -138,21 +139,3 @@ class Pad:
 
     def __repr__(self) -> str:
         return f"Pad({self.padding}, fill={self.fill})"
-
-
-def lenet5() -> Compose:
-    """Return the input of the original LeNet-5: 28×28 digits in 32×32 pixels, background −0.1 and ink 1.175.
-
-    With these numbers "the mean input is roughly 0 and the variance roughly 1": x ↦ 1.275 x − 0.1.
-
-    References
-    ----------
-    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document recognition",
-    1998, section II.B.
-
-    Examples
-    --------
-    >>> lenet5()(np.full((1, 1, 28, 28), 255, np.uint8))[0, 0, 1:3, 16]
-    array([-0.1  ,  1.175], dtype=float32)
-    """
-    return Compose([ToFloat(), Pad(2), Normalize(mean=0.1 / 1.275, std=1 / 1.275)])

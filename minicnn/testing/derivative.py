@@ -27,7 +27,8 @@ Richardson step cancels the leading error t^p, p = 2 for the smooth central diff
 Curving spoils the long steps, rounding the short ones, and in between R stands still.  The limit is taken
 where three neighbours, which span a factor of 64 in t, differ least; what they differ by, plus the rounding
 that the shortest of their steps cannot avoid, bounds its error.  **The analytic derivative has no part in
-this choice**, so a wrong one cannot pick the step that flatters it.
+this choice**, so a wrong one cannot pick the step that flatters it.  Where no limit is good enough, as at a
+jump, nothing is accepted.
 
 References
 ----------
@@ -45,7 +46,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ["Finding", "Limit", "Line", "Slopes", "Tolerance", "Verdict", "glance", "judge", "limit"]
+__all__ = ["Finding", "Limits", "Line", "Slopes", "Tolerance", "Verdict", "glance", "judge", "limits"]
 
 _RATIO = 4.0
 _STEPS = _RATIO ** -np.arange(1, 17)
@@ -54,14 +55,17 @@ _STEPS = _RATIO ** -np.arange(1, 17)
 _BENT = 1e-3
 """A corner above this part of the slopes, at the first step, may be a kink."""
 
-_KNOWN = 1e-4
+_SILENT = 1e-9
+"""Where no output moves over a step below this, rounding may have swallowed it: that proves nothing."""
+
+_KNOWN = 1e-3
 """A limit is known when its error is at most this part of the slopes …"""
 
 _NOTHING = 1e-5
 """… plus this part of ⟨|v|, |y|⟩, a change that the outputs hardly show;"""
 
-_ROUGHLY = 100.0
-"""and so many times that will do to be sure that there is no kink."""
+_ROUGHLY = 10.0
+"""and so many times that, if it is known to be a kink's.  (A corner near 0 looks like one from afar.)"""
 
 _FAINT = 1e-2
 """A derivative is faint when its error is above this part of it."""
@@ -173,30 +177,37 @@ def glance(at: Any, line: Line, eps: float, tolerance: Tolerance) -> Finding:
 
 
 def judge(suspect: Finding, line: Line, tolerance: Tolerance) -> Finding:
-    """Sweep the step, and compare with the limits found."""
-    central, gross, corner = np.array([line.slopes(t) for t in _STEPS]).T
+    """Sweep the step, and compare with the limits found, for a smooth function or for one with a kink."""
+    slopes = np.array([line.slopes(t) for t in _STEPS])
+    slopes[(slopes[:, 1] == 0) & (_STEPS < _SILENT)] = math.nan
+    central, gross, corner = slopes.T
     magnitude = line.magnitude()
-    noise = _ROUNDING * magnitude
-    bend = limit(_STEPS, corner, noise, order=1)
-    smooth = limit(_STEPS, central, noise, order=2)
-    broken = limit(_STEPS, central, noise, order=1)
-    one_sided = broken.error + bend.error
+    rounding = _ROUNDING * (magnitude / _STEPS + 16 * gross)[3:]  # of the outputs, and of the slopes
 
-    if bend.value > tolerance.at(gross[bend.at]) + 4 * bend.error:
-        value, spread, error = broken.value, bend.value / 2, one_sided
-        resolved = error <= _KNOWN * gross[bend.at] + _NOTHING * magnitude
-        verdict = Verdict.KINK
+    enough = (_KNOWN * gross + _NOTHING * magnitude)[:-3]
+    smooth, bend, broken = limits(central, order=2), limits(corner, order=1), limits(central, order=1)
+    i, smooth_error = _best(smooth.spread + np.abs(bend.value) + rounding, enough)
+    j, kink_error = _best(broken.spread + bend.spread + rounding, _ROUGHLY * enough)
+
+    if not min(smooth_error, kink_error) < math.inf:
+        return replace(suspect, verdict=Verdict.UNRESOLVED)
+    if smooth_error <= 4 * kink_error:
+        numeric, room, error = smooth.value[i], 0.0, smooth_error
+        verdict = _how_it_agrees(suspect, numeric, error, tolerance)
     else:
-        value, spread, error = smooth.value, 0.0, smooth.error
-        enough = _KNOWN * gross[smooth.at] + _NOTHING * magnitude
-        resolved = error <= enough and one_sided <= _ROUGHLY * enough
-        verdict = _how_it_agrees(suspect, value, error, tolerance)
-    finding = replace(suspect, low=value - spread, high=value + spread, verdict=verdict)
-    if not resolved:
-        return replace(finding, verdict=Verdict.UNRESOLVED)
+        numeric, room, error = broken.value[j], bend.value[j] / 2, kink_error
+        verdict = Verdict.KINK
+    finding = replace(suspect, low=float(numeric - room), high=float(numeric + room), verdict=verdict)
     if not tolerance.covers(finding.analytic, finding.numeric, error):
         return replace(finding, verdict=Verdict.MISMATCH)
     return finding
+
+
+def _best(errors: np.ndarray, enough: np.ndarray) -> tuple[int, float]:
+    """Return where the error is least, among those that are small enough to rely on; else infinity."""
+    errors = np.where(errors <= enough, errors, np.inf)
+    best = int(errors.argmin())
+    return best, float(errors[best])
 
 
 def _how_it_agrees(suspect: Finding, numeric: float, error: float, tolerance: Tolerance) -> Verdict:
@@ -205,39 +216,32 @@ def _how_it_agrees(suspect: Finding, numeric: float, error: float, tolerance: To
     return Verdict.FAINT if error > _FAINT * max(abs(suspect.analytic), abs(numeric)) else Verdict.ARTEFACT
 
 
-class Limit(NamedTuple):
-    """The limit of slopes, a bound for its error, and where in the sweep it was found."""
+class Limits(NamedTuple):
+    """What slopes seem to converge to, judged by each four neighbouring steps."""
 
-    value: float
-    error: float
-    at: int
+    value: np.ndarray
+    spread: np.ndarray
 
 
-def limit(steps: np.ndarray, slopes: np.ndarray, noise: float, order: int) -> Limit:
-    """Return the limit of slopes for t → 0.
+def limits(slopes: np.ndarray, order: int) -> Limits:
+    """Extrapolate slopes to t → 0 from each four steps in a row.
 
     Parameters
     ----------
-    steps : array
-        Each a quarter of the one before.
     slopes : array
-        F(t) at these steps; NaN where the function has no value.
-    noise : float
-        The least rounding error of the function.
+        F(t) at steps of which each is a quarter of the one before.
     order : int
         The power p of t with which F approaches its limit.
 
     Examples
     --------
     >>> steps = 4.0 ** -np.arange(12)
-    >>> found = limit(steps, (np.exp(steps) - 1) / steps, noise=2.0**-52, order=1)
-    >>> abs(found.value - 1) < found.error < 1e-9
+    >>> value, spread = limits((np.exp(steps) - 1) / steps, order=1)
+    >>> best = spread.argmin()
+    >>> abs(value[best] - 1) < spread[best] < 1e-9
     True
     """
     gain = _RATIO**order
     refined = (gain * slopes[1:] - slopes[:-1]) / (gain - 1)
     trios = sliding_window_view(refined, 3)
-    errors = trios.max(axis=1) - trios.min(axis=1) + noise / steps[3:]
-    errors = np.where(np.isfinite(errors), errors, np.inf)
-    best = int(errors.argmin())
-    return Limit(float(trios[best, 1]), float(errors[best]), best)
+    return Limits(trios[:, 1], trios.max(axis=1) - trios.min(axis=1))

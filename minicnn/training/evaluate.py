@@ -12,6 +12,7 @@ import numpy as np
 from .. import functional as F
 from ..data import DataLoader, Dataset
 from ..data.transforms import Transform
+from ..models import Classifier
 from ..nn import Module
 from ..tensor import Tensor, no_grad
 from .prepare import prepare
@@ -102,13 +103,13 @@ def evaluate(
 
 
 def loss_of(model: Module) -> Callable[[Any, Tensor], Tensor]:
-    """Return the model's own loss; cross entropy for one that states none."""
-    return getattr(model, "loss", F.cross_entropy)
+    """Return the model's own loss; cross entropy for one that is no Classifier."""
+    return model.loss if isinstance(model, Classifier) else F.cross_entropy
 
 
 def scores_of(model: Module) -> Callable[[Any], Tensor]:
     """Return what makes a score for each class (N, K) of the model's output."""
-    return getattr(model, "scores", lambda output: output)
+    return model.scores if isinstance(model, Classifier) else lambda output: output
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -103,18 +103,15 @@ def fit(
     for number in range(1, epochs + 1):
         lr = optimizer.param_groups[0]["lr"]
         begin = time.perf_counter()
-        batch = Batch(number, epochs, 0, len(train), 0.0, 0.0)
-        for batch in _steps(model, loader, optimizer, batch):
-            if on_batch:
-                on_batch(batch)
+        last = _pass(model, loader, optimizer, Batch(number, epochs, 0, len(train), 0.0, 0.0), on_batch)
         seconds = time.perf_counter() - begin
         history.evaluation = evaluate(model, test, transform=transform) if test is not None else None
         found = history.evaluation
         epoch = Epoch(
             epoch=number,
             lr=lr,
-            train_loss=batch.loss,
-            train_accuracy=batch.accuracy,
+            train_loss=last.loss,
+            train_accuracy=last.accuracy,
             test_loss=found and found.loss,
             test_accuracy=found and found.accuracy,
             seconds=seconds,
@@ -127,21 +124,30 @@ def fit(
     return history
 
 
-def _steps(model: Module, loader: DataLoader, optimizer: Optimizer, batch: Batch) -> Iterator[Batch]:
-    """Go through the data once, and report after each step."""
+def _pass(
+    model: Module,
+    loader: DataLoader,
+    optimizer: Optimizer,
+    record: Batch,
+    on_batch: Callable[[Batch], None] | None,
+) -> Batch:
+    """Go through the data once; return the record of the last step."""
     model.train()
     loss_sum, right, images = 0.0, 0, 0
     for x, labels in loader:
         loss, scores = _step(model, x, labels, optimizer)
         if not math.isfinite(loss):
             raise FloatingPointError(
-                f"fit: the loss must stay finite, it is {loss} in epoch {batch.epoch} after {images} images; "
+                f"fit: the loss must stay finite, it is {loss} in epoch {record.epoch} after {images} images; "
                 "a smaller learning rate may help"
             )
         images += len(labels)
         loss_sum += loss * len(labels)
         right += int((scores.argmax(1) == labels).numpy().sum())
-        yield replace(batch, images=images, loss=loss_sum / images, accuracy=right / images)
+        record = replace(record, images=images, loss=loss_sum / images, accuracy=right / images)
+        if on_batch:
+            on_batch(record)
+    return record
 
 
 def _step(model: Module, x: Tensor, labels: Tensor, optimizer: Optimizer) -> tuple[float, Tensor]:

@@ -53,15 +53,17 @@ def learning_curve(history: History) -> Figure:
     _curves(loss, history, "loss", scale=1)
     _curves(accuracy, history, "accuracy", scale=100)
     loss.set_ylabel("loss (mean over images)")
-    loss.set_ylim(bottom=0)
+    loss.set_ylim(0, 1.05 * loss.get_ylim()[1])
     accuracy.set_ylabel("accuracy (%)")
     last = history.epochs[-1]
     if last.test_accuracy is not None:
-        figure.suptitle(f"{last.test_accuracy:.2%} of the test images right after {last.epoch} epochs")
+        figure.suptitle(f"{last.test_accuracy:.2%} of the test images right after epoch {last.epoch}")
     return figure
 
 
 def _curves(axes: Axes, history: History, quantity: str, scale: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     numbers = [epoch.epoch for epoch in history.epochs]
     for data, colour, style in (("train", _ORANGE, "s--"), ("test", _BLUE, "o-")):
         values = [getattr(epoch, f"{data}_{quantity}") for epoch in history.epochs]
@@ -69,7 +71,8 @@ def _curves(axes: Axes, history: History, quantity: str, scale: float) -> None:
             label = "training (mean over the epoch)" if data == "train" else "test (after the epoch)"
             axes.plot(numbers, [v * scale for v in values], style, color=colour, markersize=4, label=label)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_xlim(0.5, len(numbers) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
 
@@ -85,7 +88,7 @@ def first_kernels(model: Any) -> np.ndarray | None:
 def filters(weight: np.ndarray) -> Figure:
     """Draw the kernels of a first layer (K, C, R, S): in colour for C = 3, else their mean over C.
 
-    Positive weights are blue and negative ones orange, white is 0.
+    Unless in colour, positive weights are violet and negative ones brown; white is 0.
     """
     count, channels = weight.shape[:2]
     columns = min(count, 8)
@@ -108,10 +111,14 @@ def filters(weight: np.ndarray) -> Figure:
 
 
 def confusion_matrix(evaluation: Evaluation, classes: Sequence[str]) -> Figure:
-    """Draw how many images of each class were taken for each class; the numbers are counts."""
+    """Draw how many images of each class were taken for each class; the numbers are counts.
+
+    With more than 30 classes there is no room for numbers, and the colours must do.
+    """
     confusion = evaluation.confusion
     count = len(confusion)
-    figure = _figure(0.6 * count + 2, 0.55 * count + 1.6)
+    side = min(0.5 * count, 15)
+    figure = _figure(side + 2, side + 1.6)
     axes = figure.subplots()
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     # The square root lets one mistake in a hundred be seen.
@@ -123,7 +130,7 @@ def confusion_matrix(evaluation: Evaluation, classes: Sequence[str]) -> Figure:
     axes.set_ylabel("true class")
     axes.set_title(f"{evaluation.accuracy:.2%} of {evaluation.images:,} test images right")
     for (row, column), number in np.ndenumerate(confusion):
-        if number:
+        if number and count <= 30:
             colour = "white" if share[row, column] > 0.4 else "black"
             axes.text(column, row, str(number), ha="center", va="center", color=colour, fontsize=9)
     return figure

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 from ..data import Dataset
 from ..data.transforms import Compose, Normalize, Pad, ToFloat
+from ..models import Classifier
 from ..nn import Module
 
 __all__ = ["prepare"]
 
 
 def prepare(model: Module, dataset: Dataset) -> Compose:
-    """Return the transform that brings the images of a data set to what a model states it wants.
+    """Return the transform that brings the images of a data set to those a model is made for.
 
-    It pads them to the model's ``input_shape`` and normalises them by its ``mean`` and ``std``; for a model that
-    states none of these, such as an ``nn.Sequential``, it makes floats from 0 to 1 of them and no more.
+    For a :class:`~minicnn.models.Classifier` it pads them to ``input_shape`` and normalises them by ``mean`` and
+    ``std``.  Any other module gets floats from 0 to 1.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def prepare(model: Module, dataset: Dataset) -> Compose:
     >>> prepare(models.lenet5(), train)
     Compose([ToFloat(), Pad(2, fill=0), Normalize(mean=[0.1307], std=[0.3081])])
     """
-    if not hasattr(model, "input_shape"):
+    if not isinstance(model, Classifier):
         return Compose([ToFloat()])
     given, wanted = dataset.images.shape[1:], tuple(model.input_shape)
     rows, columns = wanted[1] - given[1], wanted[2] - given[2]

@@ -93,6 +93,7 @@ class Bar:
             TextColumn("{task.fields[speed]:,.0f} images/s"),
             TimeRemainingColumn(),
             TextColumn("left"),
+            transient=True,  # the epochs' lines say all of it
             refresh_per_second=5,  # drawing takes time from the training threads
         )
         self.task = self.bar.add_task(

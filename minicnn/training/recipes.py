@@ -45,8 +45,8 @@ class Recipe:
 
 
 RECIPES = {  # (model, variant)
-    ("lenet5", "modern"): Recipe(epochs=20, optimizer="Adam", lr=0.002, batch_size=50),
-    ("lenet5", "paper"): Recipe(epochs=20, optimizer="Adam", lr=0.002, batch_size=50),
+    ("lenet5", "modern"): Recipe(epochs=25, optimizer="Adam", lr=0.005, batch_size=50),
+    ("lenet5", "paper"): Recipe(epochs=20, optimizer="Adam", lr=0.003, batch_size=50),
     ("lenet5", "d2l"): Recipe(epochs=20, optimizer="Adam", lr=0.005, batch_size=50),
 }
 _ELSE = Recipe(epochs=20, optimizer="Adam", lr=0.001, batch_size=50)
@@ -62,7 +62,7 @@ def recipe_for(model: str, variant: str | None, train: Dataset) -> Recipe:
     --------
     >>> from minicnn import data
     >>> recipe_for("lenet5", "modern", data.load("mnist5k")[0]).epochs
-    20
+    25
     """
     recipe = RECIPES.get((model, variant or ""), _ELSE)
     return replace(recipe, epochs=_EPOCHS_ON_MANY) if len(train) >= _MANY else recipe
@@ -76,4 +76,4 @@ def augmentation(dataset: Dataset) -> Transform | None:
     """
     if dataset.classes != DIGITS:
         return None
-    return RandomAffine(degrees=10, translate=(0.1, 0.1), scale=(0.9, 1.1), shear=10)
+    return RandomAffine(degrees=15, translate=(0.1, 0.1), scale=(0.85, 1.15), shear=15)

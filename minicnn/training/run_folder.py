@@ -1,4 +1,6 @@
-"""The folder a training run leaves behind::
+"""The folder a training run leaves behind.
+
+::
 
     runs/lenet5/
       settings.json            what was asked for

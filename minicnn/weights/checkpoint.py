@@ -26,9 +26,7 @@ from .atomic import replacing
 __all__ = ["load", "read_metadata", "save"]
 
 _KEY = "minicnn"
-_DTYPES = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
-)
+_CODES = "?bhilqBHILQefd"  # of NumPy's dtypes that the format has: bool, ints, unsigned ints, floats up to 64 bits
 
 
 def save(
@@ -127,6 +125,6 @@ def _row_major(name: str, value: Any) -> np.ndarray:
     """Return the values as the bytes a safetensors file holds: host memory, row-major logical order."""
     array = value.data if isinstance(value, Tensor) else value
     host = np.asarray(backend.of(array).to_numpy(array), order="C")
-    if host.dtype.name not in _DTYPES:
+    if host.dtype.char not in _CODES:
         raise TypeError(f"save: {name!r} must be an array of numbers, got dtype {host.dtype}")
     return host
