@@ -101,13 +101,17 @@ def _notes(blas: Mapping[str, Any] | None, instructions: Set[str], threads: int,
     """Return one sentence for each thing found that costs speed or safety."""
     notes = []
     if blas is None:
-        notes.append("BLAS: results may differ in the last bits for other numbers of threads, since BLAS has its own")
+        notes.append(
+            "BLAS: results may differ in the last bits for other numbers of threads, since BLAS has its own"
+        )
     elif blas["internal_api"] == "openblas":
         notes += _openblas_notes(blas, instructions)
     if threads < cpus:
         notes.append(f"threads: {threads} of {cpus} CPUs are used; minicnn.set_num_threads({cpus}) uses all")
     elif threads > cpus:
-        notes.append(f"threads: {threads} share {cpus} CPUs; minicnn.set_num_threads({cpus}) is likely to be faster")
+        notes.append(
+            f"threads: {threads} share {cpus} CPUs; minicnn.set_num_threads({cpus}) is likely to be faster"
+        )
     return notes
 
 

@@ -50,7 +50,9 @@ def few(tmp_path_factory):
 def trained(few, tmp_path_factory):
     """The run folder of two epochs on the few digits."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
-    assert main(["train", "lenet5", "--data", str(few), "--epochs", "2", "--out", str(folder), "--quiet"]) == 0
+    assert (
+        main(["train", "lenet5", "--data", str(few), "--epochs", "2", "--out", str(folder), "--quiet"]) == 0
+    )
     return folder
 
 
@@ -156,7 +158,21 @@ def test_a_run_folder_is_not_overwritten(few, capsys):
 
 
 def test_the_options_reach_the_training(few):
-    run("train", "lenet5", "--data", few, "--epochs", 3, "--lr", "0.25", "--seed", 5, "--threads", 1, "--quiet")
+    run(
+        "train",
+        "lenet5",
+        "--data",
+        few,
+        "--epochs",
+        3,
+        "--lr",
+        "0.25",
+        "--seed",
+        5,
+        "--threads",
+        1,
+        "--quiet",
+    )
     lines = metrics("runs/lenet5")
     assert [line["lr"] for line in lines] == pytest.approx([0.25, 0.1875, 0.0625])
     assert minicnn.get_num_threads() == 1
@@ -275,7 +291,9 @@ def test_predict_agrees_with_the_model(few, trained, pictures, capsys):
     x = np.full((1, 1, 32, 32), 0, np.float32)
     x[0, 0, 2:30, 2:30] = data.read_digit(pictures[0])
     with no_grad():
-        logits = load_trained(trained / "checkpoint.safetensors").model(tensor((x - 0.1307) / 0.3081, dtype="float32"))
+        logits = load_trained(trained / "checkpoint.safetensors").model(
+            tensor((x - 0.1307) / 0.3081, dtype="float32")
+        )
     p = np.exp(logits.numpy()[0].astype(float))
     p /= p.sum()
     assert int(shown[0]) == p.argmax()
@@ -428,7 +446,9 @@ def test_a_mistake_is_one_line_and_status_2(line, message, few, trained, tmp_pat
 
 
 def colours():
-    return data.Dataset(np.zeros((9, 3, 32, 32), np.uint8), np.zeros(9, np.int64), tuple("0123456789"), "cifar")
+    return data.Dataset(
+        np.zeros((9, 3, 32, 32), np.uint8), np.zeros(9, np.int64), tuple("0123456789"), "cifar"
+    )
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not bind here")
@@ -475,7 +495,8 @@ def test_ctrl_c_leaves_the_last_epoch_whole(few, tmp_path):
     assert process.returncode == 130
     kept = read_metadata(checkpoint)["epoch"]
     assert err == f"minicnn: interrupted; runs/lenet5/checkpoint.safetensors holds epoch {kept}\n"
-    assert kept - len((checkpoint.parent / "metrics.jsonl").read_text().splitlines()) in (0, 1)
+    if kept > 1:  # else it may have struck between the checkpoint and the metrics' first line
+        assert kept - len(metrics(checkpoint.parent)) in (0, 1)
     assert load(checkpoint).keys() == models.lenet5().state_dict().keys()
     assert set(os.listdir(checkpoint.parent)) <= FILES
     assert "Traceback" not in out

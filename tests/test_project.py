@@ -119,14 +119,15 @@ def test_wheel_carries_what_it_must(wheel):
 STEP = """
 import pathlib
 import minicnn
-from minicnn import data, models, optim
+from minicnn import data, models, optim, training
 from minicnn.backend.kernels import folder
 assert "site-packages" in minicnn.__file__, minicnn.__file__
 assert folder().parent == pathlib.Path(minicnn.__file__).parent, folder()
 minicnn.manual_seed(0)
 train, _ = data.load("mnist5k")
 model = models.lenet5()
-images, labels = next(iter(data.DataLoader(train, 32, shuffle=True, transform=data.transforms.Pad(2))))
+transform = training.prepare(model, train)
+images, labels = next(iter(data.DataLoader(train, 32, shuffle=True, transform=transform)))
 optimizer = optim.SGD(model.parameters(), lr=0.05)
 losses = []
 for _ in range(2):

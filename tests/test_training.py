@@ -158,9 +158,7 @@ def test_training_figures_are_those_of_the_images(digits):
     train, test = digits
     model = models.lenet5()
     before = state(model)
-    history = fit(
-        model, train, test, epochs=1, batch_size=7, optimizer=optim.SGD(model.parameters(), lr=0.0)
-    )
+    history = fit(model, train, test, epochs=1, batch_size=7, optimizer=optim.SGD(model.parameters(), lr=0.0))
     assert same(before, state(model))
     (epoch,) = history.epochs
     expected = evaluate(model, train)

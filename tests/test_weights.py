@@ -66,8 +66,9 @@ def test_tensors_and_big_endian_arrays_are_stored_by_value(path):
 
 
 def test_a_module_gets_its_own_weights_back(path):
-    net, other = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+    net, other = (
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)),
     )
     save(path, net.state_dict())
     other.load_state_dict(load(path))
@@ -146,7 +147,9 @@ def test_a_truncated_file_is_an_error(folder, length):
     file = folder / "cut.safetensors"
     file.write_bytes(whole_file()[:length])
     for read in (load, read_metadata):
-        with pytest.raises(ValueError, match=r"load: .*cut\.safetensors.* no whole safetensors file") as caught:
+        with pytest.raises(
+            ValueError, match=r"load: .*cut\.safetensors.* no whole safetensors file"
+        ) as caught:
             read(file)
         assert "\n" not in str(caught.value)
 

@@ -13,9 +13,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ValueErrors, and whose help keeps the line breaks it is given."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            **options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        super().__init__(**options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def error(self, message: str) -> NoReturn:
         """Raise what would be printed over several lines."""

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="a run folder or a checkpoint (default: the newest run in runs/)",
     )
-    parser.add_argument("--data", metavar="NAME", help="a data set or a folder (default: that of the training)")
+    parser.add_argument(
+        "--data", metavar="NAME", help="a data set or a folder (default: that of the training)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -38,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--batch-size", type=whole_number(1), metavar="N", help="images a step")
     recipe.add_argument("--lr", type=number, metavar="RATE", help="learning rate of the first epoch")
     parser.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="N", help="of everything drawn at random (default: 0)"
+        "--seed",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="of everything drawn at random (default: 0)",
     )
     parser.add_argument(
         "--threads", type=whole_number(1), metavar="N", help="how many to use (default: one a CPU)"
@@ -84,9 +88,7 @@ def _recipe(arguments: argparse.Namespace, variant: str | None, train: Dataset) 
     return replace(recipe_for(arguments.model, variant, train), **given)
 
 
-def _headline(
-    arguments: argparse.Namespace, variant: str | None, train: Dataset, recipe: Recipe
-) -> str:
+def _headline(arguments: argparse.Namespace, variant: str | None, train: Dataset, recipe: Recipe) -> str:
     name = f"{arguments.model} ({variant})" if variant else arguments.model
     return (
         f"training {name} on {len(train):,} images of {arguments.data}: epochs {recipe.epochs}, "

@@ -53,7 +53,9 @@ class MaxPool2d(Module):
         super().__init__()
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
-        Window2d.of("MaxPool2d", kernel_size, self.stride, padding, dilation)  # raises here, not at the first call
+        Window2d.of(
+            "MaxPool2d", kernel_size, self.stride, padding, dilation
+        )  # raises here, not at the first call
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode
 

@@ -69,7 +69,9 @@ def build(name: str, variant: str | None, num_classes: int) -> tuple[Classifier,
     return models.get_model(name, num_classes=num_classes), None
 
 
-def describe(model: Classifier, name: str, variant: str | None, dataset: Dataset, data: str) -> dict[str, Any]:
+def describe(
+    model: Classifier, name: str, variant: str | None, dataset: Dataset, data: str
+) -> dict[str, Any]:
     """Return the metadata that let :func:`load_trained` build the model again."""
     from .. import __version__
 
@@ -97,13 +99,17 @@ def load_trained(path: str | os.PathLike[str]) -> Trained:
     """
     about = read_metadata(path)
     if not {"model", "variant", "classes", "data"} <= about.keys():
-        raise ValueError(f"{os.fspath(path)!r} does not say which model its weights are of; `minicnn train` does")
+        raise ValueError(
+            f"{os.fspath(path)!r} does not say which model its weights are of; `minicnn train` does"
+        )
     classes = tuple(about["classes"])
     model, variant = build(about["model"], about["variant"], len(classes))
     expected = _input(model)
     if any(about.get(key) != value for key, value in expected.items()):
         found = {key: about.get(key) for key in expected}
-        raise ValueError(f"{os.fspath(path)!r} was trained on another input than {about['model']} has: {found}")
+        raise ValueError(
+            f"{os.fspath(path)!r} was trained on another input than {about['model']} has: {found}"
+        )
     model.load_state_dict(load(path))
     return Trained(model.eval(), about["model"], variant, classes, about["data"])
 

@@ -26,7 +26,9 @@ from .atomic import replacing
 __all__ = ["load", "read_metadata", "save"]
 
 _KEY = "minicnn"
-_CODES = "?bhilqBHILQefd"  # of NumPy's dtypes that the format has: bool, ints, unsigned ints, floats up to 64 bits
+_CODES = (
+    "?bhilqBHILQefd"  # of NumPy's dtypes that the format has: bool, ints, unsigned ints, floats up to 64 bits
+)
 
 
 def save(
