@@ -5,7 +5,7 @@ whole: the output is cut into *chunks*, some rows of one image or some whole ima
 stay in the second-level cache between being written and being multiplied::
 
     x ──▶ slab (the chunk's rows, padded) ──▶ columns ──▶ product with the kernels ──▶ + bias ──▶ y
-          └───────────── scratch memory of one thread ─────────────┘                     channels-last
+          └──────── scratch memory of one thread ───────┘                              channels-last
 
 The problem alone decides the chunks and the order in which anything is summed, so the result has the same bits for
 any number of threads.
@@ -133,40 +133,42 @@ def backward_data(
 ) -> np.ndarray:
     """Return ∂L/∂x (N, C, H, W) from g = ∂L/∂y (N, K, P, Q).
 
-    A task takes whole images, for the windows of neighbouring rows overlap in dx.
+    Folding needs no columns: sample (r, s) of all windows gets g · w[:, :, r, s], one product, which is added to the
+    pixels that these samples see.  A task takes whole images, for the windows of neighbouring rows overlap in dx.
     """
     n, c, height, width = input_shape
     p, q = window.output_size(height, width)
-    kernels = kernel_matrix(w, groups)
+    k = w.shape[0]
+    samples = w.reshape(groups, k // groups, c // groups, *window.kernel).transpose(3, 4, 0, 1, 2)
+    samples = np.ascontiguousarray(samples)  # (R, S, groups, K/groups, C/groups)
     dx = np.zeros((n, height, width, c), g.dtype).transpose(0, 3, 1, 2)
     by_images: dict[int, list[Chunk]] = {}
-    for chunk in cut(n, p, q, _pixel_bytes(input_shape, window, g.dtype), PRODUCT_ROWS):
+    for chunk in cut(n, p, q, c * g.itemsize, PRODUCT_ROWS):
         by_images.setdefault(chunk.images.start, []).append(chunk)
     tasks = list(by_images.values())
 
     def task(i: int) -> None:
         for chunk in tasks[i]:
-            rows = _pixel_rows(g, chunk, groups)
-            columns = scratch("conv columns", (groups, rows.shape[1], kernels.shape[2]), g.dtype)
-            np.matmul(rows, kernels, out=columns)
-            _fold(columns, dx[chunk.images], window, chunk.rows)
+            _add_samples(_pixel_rows(g, chunk, groups), samples, dx[chunk.images], window, chunk.rows)
 
     parallel_for(len(tasks), task)
     return dx
 
 
-def _fold(columns: np.ndarray, dx: np.ndarray, window: Window2d, rows: slice) -> None:
-    """Add a chunk's columns (groups, rows, R·S·C/groups) to the pixels of dx that they come from."""
+def _add_samples(g: np.ndarray, samples: np.ndarray, dx: np.ndarray, window: Window2d, rows: slice) -> None:
+    """Add to dx what a chunk's g (groups, pixels, K/groups) is worth at each sample of the kernel."""
     n, c, height, width = dx.shape
+    groups, p = len(g), rows.stop - rows.start
     _, q = window.output_size(height, width)
-    p, groups = rows.stop - rows.start, len(columns)
-    entries = columns.reshape(groups, n, p, q, *window.kernel, c // groups)
     pixels = by_group(dx.transpose(0, 2, 3, 1), groups)
+    product = scratch("conv sample", (groups, n * p * q, c // groups), dx.dtype)
+    entries = product.reshape(groups, n, p, q, c // groups)
     top = window.padding[0] - rows.start * window.stride[0]
     for r, s in window.offsets():
+        np.matmul(g, samples[r, s], out=product)
         here, there = _inside(r * window.dilation[0] - top, window.stride[0], height, p)
         across, along = _inside(s * window.dilation[1] - window.padding[2], window.stride[1], width, q)
-        pixels[:, :, there, along] += entries[:, :, here, across, r, s]
+        pixels[:, :, there, along] += entries[:, :, here, across]
 
 
 def _inside(first: int, stride: int, size: int, count: int) -> tuple[slice, slice]:

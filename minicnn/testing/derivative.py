@@ -26,9 +26,13 @@ Richardson step cancels the leading error t^p, p = 2 for the smooth central diff
 
 Curving spoils the long steps, rounding the short ones, and in between R stands still.  The limit is taken
 where three neighbours, which span a factor of 64 in t, differ least; what they differ by, plus the rounding
-that the shortest of their steps cannot avoid, bounds its error.  **The analytic derivative has no part in
-this choice**, so a wrong one cannot pick the step that flatters it.  Where no limit is good enough, as at a
-jump, nothing is accepted.
+that the shortest of their steps cannot avoid, bounds its error.
+
+There are two readings of a sweep: h is smooth, and the limit of its corner, which should be 0, is one more
+error; or h has a kink, and any derivative within half the limit of the corner will do.  The reading with the
+smaller error is taken.  **The analytic derivative has no part in this**, so a wrong one cannot choose the step
+or the reading that flatters it.  Where neither has a limit that is good enough, as at a jump, nothing is
+accepted.
 
 References
 ----------
@@ -126,13 +130,10 @@ class Tolerance:
     atol: float
     rtol: float
 
-    def at(self, *values: float) -> float:
-        """Return the tolerance for values of this size."""
-        return self.atol + self.rtol * max(map(abs, values))
-
     def covers(self, analytic: float, numeric: float, error: float = 0.0) -> bool:
         """Whether they agree, when `numeric` is known up to `error`; NaN and infinity agree with nothing."""
-        return math.isfinite(analytic) and abs(analytic - numeric) <= self.at(analytic, numeric) + error
+        tolerance = self.atol + self.rtol * max(abs(analytic), abs(numeric))
+        return math.isfinite(analytic) and abs(analytic - numeric) <= tolerance + error
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,9 @@ def glance(at: Any, line: Line, eps: float, tolerance: Tolerance) -> Finding:
     return Finding(at, line.analytic, central, central, Verdict.AGREES if agrees else Verdict.MISMATCH)
 
 
+@np.errstate(invalid="ignore")  # where a step left fn's domain: NaN, which is no limit
 def judge(suspect: Finding, line: Line, tolerance: Tolerance) -> Finding:
-    """Sweep the step, and compare with the limits found, for a smooth function or for one with a kink."""
+    """Sweep the step, and compare with the limit found for a smooth function, or for one with a kink."""
     slopes = np.array([line.slopes(t) for t in _STEPS])
     slopes[(slopes[:, 1] == 0) & (_STEPS < _SILENT)] = math.nan
     central, gross, corner = slopes.T
@@ -237,9 +239,8 @@ def limits(slopes: np.ndarray, order: int) -> Limits:
     --------
     >>> steps = 4.0 ** -np.arange(12)
     >>> value, spread = limits((np.exp(steps) - 1) / steps, order=1)
-    >>> best = spread.argmin()
-    >>> abs(value[best] - 1) < spread[best] < 1e-9
-    True
+    >>> round(float(value[spread.argmin()]), 9)
+    1.0
     """
     gain = _RATIO**order
     refined = (gain * slopes[1:] - slopes[:-1]) / (gain - 1)

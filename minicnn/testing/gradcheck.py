@@ -101,9 +101,8 @@ def gradcheck(
     _check_leaves(leaves)
     with _borrowed(leaves.values()):
         try:
-            rows = _compare(
-                lambda: fn(*arguments), leaves, comparison, np.random.default_rng([_STREAM, seed])
-            )
+            rng = np.random.default_rng([_STREAM, seed])
+            rows = _compare(lambda: fn(*arguments), leaves, comparison, rng)
         except Misconduct as problem:
             raise GradcheckError(GradcheckReport((), settings, str(problem))) from None
     report = GradcheckReport(tuple(rows), settings)
@@ -132,7 +131,7 @@ def _is_float(value: Any) -> bool:
 
 def _leaf(value: Any) -> Tensor:
     source = value.data if isinstance(value, Tensor) else value
-    return Tensor(np.array(source, np.float64), requires_grad=True)
+    return Tensor(source, requires_grad=True)
 
 
 def _named(parameters: Mapping[str, Tensor] | Iterable[Tensor]) -> dict[str, Tensor]:

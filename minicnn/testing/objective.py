@@ -146,7 +146,7 @@ class DirectionLine:
     def __init__(self, objective: Objective, direction: Direction) -> None:
         self._objective = objective
         self._direction = direction
-        self._length = float(np.sqrt(sum(np.vdot(m.values, m.values) for m in direction)))
+        self._length = float(np.sqrt(sum(np.vdot(m.values, m.values) for m in direction))) or 1.0
         self._moved = np.zeros(objective.outputs.size, bool)
 
     @property

@@ -65,7 +65,8 @@ class GradcheckReport:
     Attributes
     ----------
     inputs : tuple of InputReport
-        Empty if fn misbehaved before anything could be compared.
+        One an input and parameter; where kinks were met, the same again for a point a little aside.  Empty if
+        fn misbehaved before anything could be compared.
     settings : str
         Seed, step and tolerances.
     problem : str or None
