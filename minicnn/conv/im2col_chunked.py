@@ -13,8 +13,8 @@ any number of threads.
 A chunk of a deep layer (512 channels: 18 kB a row of columns) is larger than that, for a product of few rows spends
 its time reading the kernels: at least 512 rows make one.
 
-Cost: the FLOPs of im2col.  Workspace: a slab and the columns of one chunk a thread, half a megabyte or 512 rows (1,024
-for dw); for dw also one sum of dw's size a *lane*, at most 8.
+Cost: the FLOPs of im2col.  Workspace, a thread: a slab and the columns of one chunk, half a megabyte or 512 rows (1,024
+for dw); for dx half a megabyte and no columns.  For dw also one sum of dw's size a *lane*, at most 8.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..geometry import Window2d
 from ..tensor import Function
-from .window import inside, padded
+from .window import inside, padded, surrounded
 
 __all__ = ["AvgPool2d"]
 
@@ -28,8 +28,7 @@ class AvgPool2d(Function):
         be, window = self.be, self.window
         self.size = p, q = window.output_size(*x.shape[2:])
         self.divisor = self._divisor(*x.shape[2:]).astype(x.dtype)
-        room = padded(be, x.shape, x.dtype, window, 0)
-        inside(room, x.shape, window)[...] = x
+        room = surrounded(be, x, window, 0)
         total = be.full_images(*x.shape[:2], p, q, x.dtype, 0)
         for r, s in window.offsets():
             total += room[window.at(r, s, p, q)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..geometry import Window2d
 from ..tensor import Function
-from .window import inside, padded
+from .window import inside, padded, surrounded
 
 __all__ = ["MaxPool2d"]
 
@@ -25,8 +25,7 @@ class MaxPool2d(Function):
     def forward(self, x):
         be, window = self.be, self.window
         self.size = p, q = window.output_size(*x.shape[2:])
-        room = padded(be, x.shape, x.dtype, window, be.lowest(x.dtype))
-        inside(room, x.shape, window)[...] = x
+        room = surrounded(be, x, window, be.lowest(x.dtype))
         best = be.full_images(*x.shape[:2], p, q, x.dtype, be.lowest(x.dtype))
         small = be.uint8 if window.samples <= 256 else be.int64
         self.choice = be.empty_like(best, dtype=small)

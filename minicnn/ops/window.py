@@ -6,7 +6,7 @@ from typing import Any
 
 from ..geometry import Window2d
 
-__all__ = ["inside", "padded"]
+__all__ = ["inside", "padded", "surrounded"]
 
 Array = Any
 
@@ -23,3 +23,12 @@ def inside(room: Array, shape: tuple[int, ...], window: Window2d) -> Array:
     """View the images themselves in a batch made by :func:`padded`."""
     top, _, left, _ = window.padding
     return room[:, :, top : top + shape[2], left : left + shape[3]]
+
+
+def surrounded(be: Any, x: Array, window: Window2d, value: float) -> Array:
+    """Return the images with `value` around them where a window sees more than them; else the images themselves."""
+    if max(window.reach(*x.shape[2:])) <= 0:
+        return x
+    room = padded(be, x.shape, x.dtype, window, value)
+    inside(room, x.shape, window)[...] = x
+    return room
