@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import backend
+from .conv.check import check_dtypes
 from .geometry import Pair, Window2d, pair
 from .ops.adaptive_pool2d import AdaptiveAvgPool2d, AdaptiveMaxPool2d
 from .ops.avg_pool2d import AvgPool2d
+from .ops.axes import check_broadcast
 from .ops.batch_norm import BatchNorm, BatchNormInference
 from .ops.cat import Cat
 from .ops.conv2d import Conv2d
@@ -240,7 +242,7 @@ def fold(
         raise ValueError(f"fold: input must be (N, C·R·S, L) or (C·R·S, L), got shape {x.shape}")
     window = Window2d.of("fold", kernel_size, stride, pair("fold", "padding", padding, least=0), dilation)
     function = Fold(window, pair("fold", "output_size", output_size, least=1))
-    return function(x) if x.ndim == 3 else _first(function(_alone(x)))
+    return function(x) if x.ndim == 3 else _without_batch(function(_as_batch(x)))
 
 
 # Pooling
@@ -430,7 +432,8 @@ def local_response_norm(
         raise ValueError(f"{op}: input must be at least 3-D (N, C, …), got shape {x.shape}")
     if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
         raise ValueError(f"{op}: size must be an int of at least 1, got {size!r}")
-    return LocalResponseNorm(operator.index(size), alpha, beta, k)(x)
+    numbers = (_number(op, name, value) for name, value in (("alpha", alpha), ("beta", beta), ("k", k)))
+    return LocalResponseNorm(operator.index(size), *numbers)(x)
 
 
 def batch_norm(
@@ -476,11 +479,13 @@ def batch_norm(
     x = _floating(op, _tensor(input))
     if x.ndim < 2:
         raise ValueError(f"{op}: input must be at least 2-D (N, C, …), got shape {x.shape}")
+    momentum, eps = _number(op, "momentum", momentum), _number(op, "eps", eps)
     be, channels = backend.of(x.data), x.shape[1]
     mean = _per_channel(op, "running_mean", running_mean, channels)
     var = _per_channel(op, "running_var", running_var, channels)
     w = _per_channel(op, "weight", be.full(channels, 1, x.dtype) if weight is None else weight, channels)
     b = _per_channel(op, "bias", be.zeros(channels, x.dtype) if bias is None else bias, channels)
+    check_dtypes(op, input=x, running_mean=mean, running_var=var, weight=w, bias=b)
     if not training:
         if mean is None or var is None:
             raise ValueError(f"{op}: running_mean and running_var must be given unless training=True")
@@ -531,7 +536,7 @@ def dropout(
     tensor([1., 2.], dtype=float32)
     """
     x = _floating("dropout", _tensor(input))
-    if not 0 <= p <= 1:
+    if not 0 <= _number("dropout", "p", p) <= 1:
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")
     if not training:
         return x * (1 - p) if scale_at_test else x
@@ -632,11 +637,12 @@ def linear(input: Data, weight: Data, bias: Data | None = None) -> Tensor:
     x, w, b = _tensor(input), _tensor(weight), _given(bias)
     if w.ndim not in (1, 2) or not x.ndim or x.shape[-1] != w.shape[-1]:
         raise ValueError(f"linear: input (…, in) and weight (out, in) must fit, got {x.shape} and {w.shape}")
+    check_dtypes("linear", input=x, weight=w, bias=b[0] if b else None)
     if b and b[0].shape != w.shape[:-1]:
         raise ValueError(f"linear: bias must have shape {w.shape[:-1]}, got {b[0].shape}")
     if w.ndim == 2:
         return Linear()(x, w, *b)
-    return linear(x, _alone(w), *(_alone(t) for t in b)).reshape(x.shape[:-1])
+    return linear(x, _as_batch(w), *(_as_batch(t) for t in b)).reshape(x.shape[:-1])
 
 
 # Losses
@@ -690,10 +696,10 @@ def cross_entropy(
     """
     op = "cross_entropy"
     z, t = _floating(op, _tensor(input)), _tensor(target)
-    if not 0 <= label_smoothing <= 1:
+    if not 0 <= _number(op, "label_smoothing", label_smoothing) <= 1:
         raise ValueError(f"{op}: label_smoothing must be in [0, 1], got {label_smoothing}")
     if z.ndim == 1:
-        z, t = _alone(z), _alone(t)
+        z, t = _as_batch(z), _as_batch(t)
         return _one_or_all(cross_entropy(z, t, weight, ignore_index, reduction, label_smoothing), reduction)
     weights = _class_weights(op, z, weight)
     smooth = label_smoothing / z.shape[1] if z.ndim > 1 and z.shape[1] else 0.0
@@ -732,7 +738,7 @@ def nll_loss(
     op = "nll_loss"
     z, t = _floating(op, _tensor(input)), _tensor(target)
     if z.ndim == 1:
-        return _one_or_all(nll_loss(_alone(z), _alone(t), weight, ignore_index, reduction), reduction)
+        return _one_or_all(nll_loss(_as_batch(z), _as_batch(t), weight, ignore_index, reduction), reduction)
     weights = _class_weights(op, z, weight)
     hot, _ = _one_hot(op, z, t, ignore_index)
     a = hot * weights
@@ -759,7 +765,8 @@ def mse_loss(input: Data, target: Data, reduction: str = "mean") -> Tensor:
     >>> mse_loss(tensor([1.0, 2.0]), tensor([1.0, 4.0])).item()
     2.0
     """
-    x, t = _tensor(input), _tensor(target)
+    x, t = _floating("mse_loss", _tensor(input)), _tensor(target)
+    check_broadcast("mse_loss", backend.of(x.data), x, t)
     if x.shape != t.shape:
         warnings.warn(
             f"mse_loss: input {x.shape} and target {t.shape} differ and are broadcast", stacklevel=2
@@ -854,19 +861,26 @@ def _given(value: Data | None) -> tuple[Tensor, ...]:
     return () if value is None else (_tensor(value),)
 
 
+def _number(op: str, name: str, value: Any) -> float:
+    """Return a real number as it is."""
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        raise TypeError(f"{op}: {name} must be a number, got {value!r}")
+    return value
+
+
 def _floating(op: str, x: Tensor) -> Tensor:
     if not backend.of(x.data).is_float(x.dtype):
         raise TypeError(f"{op}: input must be floating point, got {x.dtype}; convert it first")
     return x
 
 
-def _alone(x: Tensor) -> Tensor:
+def _as_batch(x: Tensor) -> Tensor:
     """Make a batch of one."""
     return x.reshape(1, *x.shape)
 
 
-def _first(x: Tensor) -> Tensor:
-    """Undo :func:`_alone`."""
+def _without_batch(x: Tensor) -> Tensor:
+    """Undo :func:`_as_batch`."""
     return x.reshape(x.shape[1:])
 
 
@@ -874,7 +888,7 @@ def _on_images(op: str, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tens
     """Apply `function`, made for batches, to a batch (N, C, H, W) or to a single image (C, H, W)."""
     if x.ndim not in (3, 4):
         raise ValueError(f"{op}: input must be (N, C, H, W) or (C, H, W), got shape {x.shape}")
-    return function(x) if x.ndim == 4 else _first(function(_alone(x)))
+    return function(x) if x.ndim == 4 else _without_batch(function(_as_batch(x)))
 
 
 def _pooled(op: str, x: Tensor, function: Any, return_indices: bool) -> Any:
@@ -910,7 +924,8 @@ def _adaptive_size(op: str, x: Tensor, size: Any) -> tuple[int, int]:
 def _per_channel(op: str, name: str, value: Data | None, channels: int) -> Tensor | None:
     if value is None:
         return None
-    t = value if isinstance(value, Tensor) else Tensor(value)
+    # An array is wrapped, not copied: running statistics are changed in place.
+    t = Tensor(value) if hasattr(value, "dtype") and not isinstance(value, Tensor) else _tensor(value)
     if t.shape != (channels,):
         raise ValueError(f"{op}: {name} must have shape ({channels},), one a channel, got {t.shape}")
     return t
@@ -965,13 +980,15 @@ def _reduced(op: str, losses: Tensor, count: Any, reduction: str) -> Tensor:
 
 def _one_or_all(loss: Tensor, reduction: str) -> Tensor:
     """For a single sample, 'none' gives a scalar too."""
-    return _first(loss) if reduction == "none" else loss
+    return _without_batch(loss) if reduction == "none" else loss
 
 
 def _pad_amounts(x: Tensor, pad: Sequence[int], mode: str) -> list[tuple[int, int]]:
     """Return (before, after) for every axis, the first axis first."""
     if mode not in MODES:
         raise ValueError(f"pad: mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
+    if not isinstance(pad, Sequence) or isinstance(pad, str):
+        raise TypeError(f"pad: the amounts must be a sequence of ints, got {pad!r}")
     if any(isinstance(n, bool) or not hasattr(n, "__index__") for n in pad):
         raise TypeError(f"pad: the amounts must be ints, got {tuple(pad)}")
     numbers = [operator.index(n) for n in pad]

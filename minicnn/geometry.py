@@ -58,11 +58,17 @@ def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
 
 def _ints(op: str, name: str, value: Any, lengths: tuple[int, ...]) -> tuple[int, ...]:
     """`value` as a tuple of ints of one of these lengths; one int alone stands for a pair of itself."""
-    values = tuple(value) if isinstance(value, Iterable) else (value,)
+    single = (
+        not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0
+    )  # an array of no axes is one number
+    values: tuple[Any, ...] = (value,) if single else tuple(value)
+    try:
+        ints = tuple(map(operator.index, values))
+    except TypeError:
+        ints = None
     # To Python a bool is an int; stride=True is a mistake all the same.
-    if any(isinstance(v, bool) or not hasattr(v, "__index__") for v in values):
+    if ints is None or any(isinstance(v, bool) for v in values):
         raise TypeError(f"{op}: {name} must be an int or a tuple of ints, got {value!r}")
-    ints = tuple(map(operator.index, values))
     if len(ints) == 1:
         return ints * 2
     if len(ints) not in lengths:

@@ -21,6 +21,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ContextDecorator
+from operator import eq, ge, gt, le, lt, ne
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -54,14 +55,17 @@ class no_grad(ContextDecorator):
     False
     """
 
+    def _recreate_cm(self) -> no_grad:  # what a decorated function enters: one of its own for each call
+        return no_grad()
+
     def __enter__(self) -> None:
-        self._before = [*getattr(self, "_before", []), is_grad_enabled()]
+        self._before = is_grad_enabled()
         _mode.grad = False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _mode.grad = self._before.pop()
+        _mode.grad = self._before
 
 
 class MaxResult(NamedTuple):
@@ -84,7 +88,8 @@ class Tensor:
     Attributes
     ----------
     data : array
-        The values; for images logical (N, C, H, W), whatever the strides.
+        The values; for images logical (N, C, H, W), whatever the strides.  Operations keep the arrays their derivatives
+        need, without copying: writing into ``data`` between forward and backward changes the gradient.
     grad : array or None
         The gradient, summed over all calls of ``backward`` since it was last None.  An array, not a Tensor.
 
@@ -228,14 +233,25 @@ class Tensor:
         return self.data.item()
 
     def to(self, target: Any) -> Tensor:
-        """Return this tensor on another device (a str such as ``"cpu"``) or in another float dtype.
+        """Return this tensor on another device (a str such as ``"cpu"``) or in another dtype.
 
-        A change of dtype is recorded: the gradient comes back in this tensor's dtype.
+        A change to another float dtype is recorded: the gradient comes back in this tensor's dtype.  Integers carry no
+        gradient.
+
+        Raises
+        ------
+        ValueError
+            If `target` is neither.
         """
+        be = backend.of(self.data)
         if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
             array = backend.to_device(self.data, target)
             return self if array is self.data else Tensor(array, self.requires_grad)
-        return _apply("astype", (self,), target)
+        try:
+            dtype = be.result_type(target)
+        except TypeError:
+            raise ValueError(f"to: expected a device such as 'cpu' or a dtype, got {target!r}") from None
+        return _apply("astype", (self,), dtype) if be.is_float(dtype) else Tensor(self.data.astype(dtype))
 
     def cpu(self) -> Tensor:
         """Return this tensor in host memory."""
@@ -317,22 +333,22 @@ class Tensor:
     # Comparisons are elementwise and carry no gradient.
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return Tensor(self.data == _array(other))
+        return _compared("==", self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return Tensor(self.data != _array(other))
+        return _compared("!=", self, other)
 
     def __lt__(self, other: Any) -> Tensor:
-        return Tensor(self.data < _array(other))
+        return _compared("<", self, other)
 
     def __le__(self, other: Any) -> Tensor:
-        return Tensor(self.data <= _array(other))
+        return _compared("<=", self, other)
 
     def __gt__(self, other: Any) -> Tensor:
-        return Tensor(self.data > _array(other))
+        return _compared(">", self, other)
 
     def __ge__(self, other: Any) -> Tensor:
-        return Tensor(self.data >= _array(other))
+        return _compared(">=", self, other)
 
     __hash__ = object.__hash__
 
@@ -359,7 +375,9 @@ class Tensor:
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """Index of the first largest element along `dim`, or in the flattened tensor."""
-        return Tensor(backend.of(self.data).asarray(self.data.argmax(dim, keepdims=keepdim)))
+        if dim is None:
+            return self.detach().flatten().max(0).indices
+        return self.detach().max(dim, keepdim).indices
 
     # Elementwise
 
@@ -427,7 +445,7 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     >>> tensor([1, 2]).dtype
     dtype('int64')
     """
-    be = backend.get(device or "cpu")
+    be = backend.get("cpu" if device is None else device)
     source = data.data if isinstance(data, Tensor) else data
     array = be.asarray(source, dtype=dtype).copy()
     if array.dtype.kind not in "biuf":
@@ -493,7 +511,10 @@ class Function:
         raise NotImplementedError(f"{self.name} defines no forward")
 
     def backward(self, g: Array) -> Array | tuple[Array | None, ...]:
-        """Compute ∂L/∂input for each input from g = ∂L/∂output, which must not be changed."""
+        """Compute ∂L/∂input for each input from g = ∂L/∂output, which must not be changed.
+
+        What is returned belongs to the engine, which may add to it in place: g itself, a view of it, or a new array.
+        """
         raise NotImplementedError(f"{self.name} defines no backward")
 
     def __call__(self, *inputs: Any) -> Tensor:
@@ -562,10 +583,11 @@ def _walk(root: Tensor, g: Array) -> None:
                 "run the forward pass again"
             )
         edges, results, overlap = function.edges, function.gradients(g), function.be.may_share_memory
+        kept = [value for value in vars(function).values() if function.be.is_array(value)]
         function.free()
         for i, (edge, dx) in enumerate(zip(edges, results, strict=True)):
             if edge is not None and dx is not None:
-                others = (g, *results[:i], *results[i + 1 :])
+                others = (g, *kept, *results[:i], *results[i + 1 :])
                 grads.add(edge, dx, fresh=not any(o is not None and overlap(dx, o) for o in others))
 
 
@@ -573,8 +595,8 @@ class _Gradients:
     """Gradients on their way: the sums so far, and the Functions waiting for theirs to be complete.
 
     A second gradient for the same place is added *in place* if the sum is ours alone.  It is when it came fresh from a
-    backward (it overlaps neither that backward's own input nor another of its results) or was itself made by adding;
-    anything else may be in use elsewhere and is added out of place.
+    backward (it overlaps neither that backward's own input, nor what the function kept, nor another of its results) or
+    was itself made by adding; anything else may be in use elsewhere and is added out of place.
     """
 
     def __init__(self) -> None:
@@ -618,10 +640,6 @@ def _sequence(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(values[0]) if len(values) == 1 and isinstance(values[0], Sequence) else values
 
 
-def _array(value: Any) -> Any:
-    return value.data if isinstance(value, Tensor) else value
-
-
 def _as_tensors(values: Sequence[Any]) -> list[Tensor]:
     """Wrap what is no Tensor yet; a Python number takes the dtype of the tensors it meets."""
     if all(isinstance(v, Tensor) for v in values):
@@ -634,5 +652,25 @@ def _wrap(value: Any, met: Tensor | None) -> Tensor:
     if met is None or not isinstance(value, bool | int | float):
         return Tensor(value) if hasattr(value, "dtype") else tensor(value)
     be = backend.of(met.data)
-    takes = be.is_float(met.dtype) or not isinstance(value, float)
-    return Tensor(be.asarray(value, dtype=met.dtype if takes else be.float32))
+    kinds = "biuf"  # bool, ints, floats: a number of a later kind than the tensor's keeps its own
+    own = be.asarray(value).dtype.kind
+    if be.is_float(met.dtype) or kinds.index(own) <= kinds.index(met.dtype.kind):
+        try:
+            return Tensor(be.asarray(value, dtype=met.dtype))
+        except OverflowError:
+            raise ValueError(
+                f"tensor: {value} does not fit the dtype {met.dtype} of the tensor it meets"
+            ) from None
+    return tensor(value)
+
+
+_COMPARISONS = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+def _compared(symbol: str, x: Tensor, other: Any) -> Tensor:
+    value = other.data if isinstance(other, Tensor) else other
+    try:
+        return Tensor(backend.of(x.data).asarray(_COMPARISONS[symbol](x.data, value)))
+    except (TypeError, ValueError):
+        shown = getattr(value, "shape", value)
+        raise ValueError(f"comparison: a tensor {x.shape} {symbol} {shown!r} has no meaning") from None

@@ -86,6 +86,27 @@ def test_a_python_number_takes_the_tensors_dtype():
     assert (tensor([1]) + 0.5).dtype == np.float32
 
 
+def test_a_python_number_of_a_later_kind_keeps_its_own():
+    assert (tensor([True, False]) * 2).data.tolist() == [2, 0]
+    assert (tensor([True, False]) + 1).dtype == np.int64
+    with pytest.raises(ValueError, match="tensor: 300 does not fit the dtype uint8"):
+        tensor(np.uint8([1])) + 300
+
+
+def test_powers_of_integers_are_exact():
+    y = tensor([16777217]) ** 1
+    assert (y.dtype, y.item()) == (np.int64, 16777217)
+    assert (tensor([2]) ** -1).item() == 0.5
+
+
+def test_integers_carry_no_gradient():
+    x = tensor([1.5], requires_grad=True)
+    assert not x.to("int64").requires_grad
+    assert x.to(np.float64).requires_grad
+    with pytest.raises(ValueError, match="to: expected a device such as 'cpu' or a dtype, got 'gpu'"):
+        x.to("gpu")
+
+
 def test_numpy_arrays_mix_in_on_both_sides():
     x = tensor([1.0, 2.0], requires_grad=True)
     a = np.array([3.0, 4.0], np.float32)
@@ -110,8 +131,15 @@ def test_comparisons():
     assert (x > 1.5).data.tolist() == [False, True]
     assert (x == x).data.all()
     assert (x <= tensor([1.0, 1.0])).data.tolist() == [True, False]
+    assert x.argmax().item() == 1
+    assert tensor([[1.0, 3.0], [2.0, 0.0]]).argmax(0).data.tolist() == [1, 0]
     with pytest.raises(ValueError, match="item: the tensor must have one element"):
         bool(x)
+    for other in (tensor([1.0, 2.0, 3.0]), None):
+        with pytest.raises(ValueError, match=r"comparison: a tensor \(2,\) < .* has no meaning"):
+            x < other  # noqa: B015
+    with pytest.raises(ValueError, match="max: dim must be in"):
+        x.argmax(5)
 
 
 def test_unknown_device():
@@ -257,6 +285,45 @@ def test_leaf_gradients_are_not_shared():
     np.testing.assert_array_equal(b.grad, [1, 1])
 
 
+def test_an_array_that_a_function_keeps_is_not_written_to():
+    class Linear(Function):
+        def __init__(self, slope):
+            self.slope = slope
+
+        def forward(self, x):
+            return x * self.slope
+
+        def backward(self, g):
+            return self.slope if (g == 1).all() else g * self.slope
+
+    slope = np.array([2.0, 3.0])
+    x = tensor(np.ones(2), requires_grad=True)
+    for _ in range(2):
+        Linear(slope)(x).backward(np.ones(2))
+    z = x * 1
+    (Linear(slope)(z) + Linear(slope)(z)).sum().backward()
+    np.testing.assert_array_equal(slope, [2, 3])
+    np.testing.assert_array_equal(x.grad, [8, 12])
+
+
+def test_an_index_may_be_reused_after_the_forward_pass():
+    index = np.array([0, 1])
+    x = tensor(np.ones(3), requires_grad=True)
+    y = x[index]
+    index[:] = 2
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, [1, 1, 0])
+
+
+def test_running_statistics_may_change_before_backward():
+    mean, var = np.zeros(1), np.ones(1)
+    x, w = tensor(np.full((2, 1), 3.0)), tensor(np.ones(1), requires_grad=True)
+    y = F.batch_norm(x, mean, var, w, eps=0.0)
+    mean[:] = var[:] = 100
+    y.sum().backward()
+    np.testing.assert_array_equal(w.grad, [6])
+
+
 def test_accumulation_is_in_place():
     """The third and later gradients of one place are added without a new array."""
     x = tensor(np.ones(1 << 16), requires_grad=True)
@@ -341,6 +408,32 @@ def test_no_grad_as_block_and_decorator():
     with pytest.raises(ZeroDivisionError), no_grad():
         1 / 0  # noqa: B018
     assert minicnn.is_grad_enabled()
+
+
+def test_a_decorated_function_may_run_in_several_threads_at_once():
+    """Each call restores the mode of its own thread, whatever the order in which they end."""
+    both_inside, modes = threading.Barrier(2, timeout=10), {}
+
+    @no_grad()
+    def wait_inside():
+        both_inside.wait()
+        assert not minicnn.is_grad_enabled()
+
+    def recording():
+        wait_inside()
+        modes["recording"] = minicnn.is_grad_enabled()
+
+    def silent():
+        with no_grad():
+            wait_inside()
+            modes["silent"] = minicnn.is_grad_enabled()
+
+    threads = [threading.Thread(target=f) for f in (recording, silent)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert modes == {"recording": True, "silent": False}
 
 
 def test_no_grad_holds_for_its_thread_only():

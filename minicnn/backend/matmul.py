@@ -9,8 +9,8 @@ from .parallel import one_blas_thread, parallel_for
 __all__ = ["matmul"]
 
 _TASK = 1 << 22  # multiply-adds; sharing a smaller product would cost more than it gains
-_NARROWEST = 8  # rows or columns of a piece
-_MOST_PIECES = 64
+_NARROWEST = 64  # rows or columns of a piece: BLAS packs the other matrix anew for each
+_MOST_PIECES = 8
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,9 +38,15 @@ class _Pool:
 
     def __init__(self) -> None:
         self.threads = _default_threads()
-        self.forget()
+        self.start_afresh()
 
     def forget(self) -> None:
+        """In a forked child: the threads are gone, and with them whoever held BLAS to one of its own."""
+        if self.blas.users:
+            self.blas.limiter.restore_original_limits()
+        self.start_afresh()
+
+    def start_afresh(self) -> None:
         self.lock = threading.Lock()
         self.executor: ThreadPoolExecutor | None = None
         self.blas = _BlasLimit()
@@ -112,9 +119,9 @@ def set_num_threads(n: int) -> None:
     1
     >>> set_num_threads(before)
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not hasattr(n, "__index__") or n < 1:
         raise ValueError(f"set_num_threads: n must be an int of at least 1, got {n!r}")
-    _pool.resize(n)
+    _pool.resize(operator.index(n))
 
 
 def get_num_threads() -> int:
@@ -190,8 +197,11 @@ def _share(count: int, task: Callable[[int], None], helpers: int) -> None:
 
     futures = _pool.submit(work, helpers)
     work()
-    for future in futures:
-        if not future.cancel():  # a helper that never began has nothing to finish
-            future.result()
+    begun = [future for future in futures if not future.cancel()]
+    try:
+        wait(begun)
+    except BaseException as interruption:  # Ctrl-C: nobody may go on writing after we have returned
+        errors.append(interruption)
+        wait(begun)
     if errors:
         raise errors[0]

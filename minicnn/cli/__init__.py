@@ -6,6 +6,7 @@ A mistake of the user's ends in one line on standard error and exit status 2; Ct
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     c1       Conv2d    6×28×28         156      122,304  117,600    5×5    1×1
     ...
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no × or ─ gets a ?
     try:
         status = _run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import backend
 from ..geometry import Pair, Window2d
-from .check import check_kernel, check_shape, problem
+from .check import check_groups, check_kernel, check_out, check_shape, problem
 from .choose import algorithms, choose, use
 
 __all__ = ["algorithms", "conv2d", "conv2d_backward_data", "conv2d_backward_weight", "use"]
@@ -62,10 +62,11 @@ def conv2d(
     TypeError, ValueError
         Naming the rule and the values.
     """
+    backend.of(x, w, *(() if b is None else (b,)))
     window = Window2d.of("conv2d", check_kernel("conv2d", w), stride, padding, dilation)
     shape = problem("conv2d", window, x, w, b, groups)
     y: Array = backend.of(x).empty_images(*shape, x.dtype) if out is None else out
-    check_shape("conv2d", "out", y, shape, x.dtype)
+    check_out("conv2d", y, shape, x, w, b)
     choose(algorithm).forward(x, w, b, window, groups, y)
     return y
 
@@ -100,6 +101,7 @@ def conv2d_backward_data(
              [1., 2., 1.]]]])
     """
     name = "conv2d_backward_data"
+    backend.of(g, w)
     window = Window2d.of(name, check_kernel(name, w), stride, padding, dilation)
     shape = problem(name, window, _Shape(input_shape, w.dtype), w, None, groups)
     check_shape(name, "g", g, shape, w.dtype)
@@ -136,8 +138,10 @@ def conv2d_backward_weight(
     """
     name = "conv2d_backward_weight"
     window = Window2d.of(name, kernel_size, stride, padding, dilation)
+    backend.of(x, g)
+    check_groups(name, groups)
     k, c = (a.shape[1] if a.ndim == 4 else 0 for a in (g, x))
-    w = _Shape((k, c // groups if isinstance(groups, int) and groups > 0 else 0, *window.kernel), x.dtype)
+    w = _Shape((k, c // groups, *window.kernel), x.dtype)
     check_shape(name, "g", g, problem(name, window, x, w, None, groups), x.dtype)
     return choose(algorithm).backward_weight(x, g, window, groups)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import backend
 from ..geometry import Window2d
 
-__all__ = ["check_kernel", "check_shape", "problem"]
+__all__ = ["check_dtypes", "check_groups", "check_kernel", "check_out", "check_shape", "problem"]
 
 
 def check_kernel(op: str, w: Any) -> tuple[int, int]:
@@ -79,3 +80,12 @@ def check_shape(op: str, name: str, array: Any, shape: tuple[int, ...], dtype: A
         raise ValueError(f"{op}: {name} must have shape {tuple(shape)}, got {tuple(array.shape)}")
     if array.dtype != dtype:
         raise TypeError(f"{op}: {name} must have dtype {dtype}, got {array.dtype}")
+
+
+def check_out(op: str, out: Any, shape: tuple[int, ...], *inputs: Any) -> None:
+    """Demand that `out` can take a result of this shape, and is none of the inputs."""
+    check_shape(op, "out", out, shape, inputs[0].dtype)
+    if not out.flags.writeable:
+        raise ValueError(f"{op}: out must be writeable")
+    if any(a is not None and backend.of(a).may_share_memory(out, a) for a in inputs):
+        raise ValueError(f"{op}: out must not share memory with the input, the weight or the bias")

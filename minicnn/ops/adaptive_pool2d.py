@@ -81,8 +81,6 @@ class AdaptiveMaxPool2d(Function):
     def backward(self, g):
         n, c, height, width = self.shapes[0]
         dx = self.be.zeros((n * c, height * width), g.dtype)
-        images = self.be.arange(n * c)[:, None]
-        self.be.add_at(
-            dx, (images, self.indices.reshape(n * c, g[0, 0].size)), g.reshape(n * c, g[0, 0].size)
-        )
+        images, cells = self.be.arange(n * c)[:, None], g.shape[2] * g.shape[3]
+        self.be.add_at(dx, (images, self.indices.reshape(n * c, cells)), g.reshape(n * c, cells))
         return dx.reshape(self.shapes[0])

@@ -94,8 +94,10 @@ class Power(Binary, operator="power"):
 
     def forward(self, a, b):
         a, b = self.operands(a, b)
-        self.a, self.b = as_float(self.be, a), as_float(self.be, b)
-        self.y = self.a**self.b
+        if (b < 0).any():  # the only case in which integers do not stay integers
+            a, b = as_float(self.be, a), as_float(self.be, b)
+        self.a, self.b = a, b
+        self.y = a**b
         return self.y
 
     def backward(self, g):

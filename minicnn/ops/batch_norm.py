@@ -50,7 +50,8 @@ class BatchNormInference(Function):
     """y = w (x − μ) / √(σ² + ε) + b with fixed statistics.   dx = g w / √(σ² + ε),   dw = Σ g x̂,   db = Σ g."""
 
     def __init__(self, mean, var, eps: float):
-        self.mean, self.var, self.eps = mean, var, eps
+        # Copied, for training changes running statistics in place.
+        self.mean, self.var, self.eps = mean.copy(), var.copy(), eps
 
     def forward(self, x, w, b):
         self.x, self.w, self.scale = x, w, 1 / self.be.sqrt(self.var + self.eps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ..tensor import Function
 
@@ -15,15 +16,25 @@ class Linear(Function):
     The leading axes are one long batch.  2·batch·in·out FLOPs in each direction.
     """
 
+    x: Any  # kept where w needs a gradient
+    w: Any  # kept where x needs one
+
     def forward(self, x, w, b=None):
-        self.x, self.w = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), w
-        y = self.be.matmul(self.x, w.T)
+        x = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        y = self.be.matmul(x, w.T)
         if b is not None:
             y += b
-        return y.reshape(*x.shape[:-1], w.shape[0])
+        self.x = x if self.needs[1] else None
+        self.w = w if self.needs[0] else None
+        return y.reshape(*self.shapes[0][:-1], w.shape[0])
 
     def backward(self, g):
-        g = g.reshape(len(self.x), self.w.shape[0])
-        dx = self.be.matmul(g, self.w).reshape(self.shapes[0]) if self.needs[0] else None
-        dw = self.be.matmul(g.T, self.x) if self.needs[1] else None
-        return (dx, dw, g.sum(axis=0))[: len(self.shapes)]
+        g = g.reshape(math.prod(g.shape[:-1]), g.shape[-1])
+        dx = dw = db = None
+        if self.needs[0]:
+            dx = self.be.matmul(g, self.w).reshape(self.shapes[0])
+        if self.needs[1]:
+            dw = self.be.matmul(g.T, self.x)
+        if self.needs[2:] == (True,):
+            db = g.sum(axis=0)
+        return (dx, dw, db)[: len(self.shapes)]

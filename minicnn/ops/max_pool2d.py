@@ -15,6 +15,7 @@ class MaxPool2d(Function):
     Where several samples tie, the first in row-major order is the one.  The padding is −∞, so it never wins.  Instead
     of scanning window by window, the R·S shifted views of the image are compared one after the other, each giving one
     sample to every window at once; which view won, ``choice``, is all that backward needs: one byte an output.
+    (dx is made of products with 0 and 1: an infinite g shows as NaN.)
 
     Cost: R·S comparisons an output.
     """

@@ -12,7 +12,7 @@ class Sum(Function, operator="sum"):
     """y = Σ x over some axes.   dx = g, repeated along them."""
 
     def __init__(self, dim=None, keepdim=False):
-        self.dim, self.keepdim = dim, keepdim
+        self.dim, self.keepdim = None if dim == () else dim, keepdim
 
     def forward(self, x):
         self.axes = axes_of("sum", self.dim, x.ndim)

@@ -10,6 +10,8 @@ __all__ = ["ReLU"]
 class ReLU(Function):
     """y = max(x, 0).   dx = g where y > 0, else 0: the subgradient at 0 is 0.
 
+    dx is computed as a product with [y > 0], so where g is infinite, 0 shows as NaN.
+
     References
     ----------
     V. Nair and G. Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines", ICML 2010.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 
@@ -92,6 +93,8 @@ class GetItem(Function, operator="getitem"):
         self.names_once = all(part is None or part is ... or isinstance(part, int | slice) for part in parts)
 
     def forward(self, x):
+        if self.needs[0] and not self.names_once:
+            self.index = copy.deepcopy(self.index)  # the caller may use the array for another index by then
         return x[self.index]
 
     def backward(self, g):

@@ -26,7 +26,7 @@ class Softmax(Function):
 
     def forward(self, x):
         self.axis = axis_of("softmax", self.dim, x.ndim)
-        self.y = self.be.exp(log_softmax(self.be, as_float(self.be, x), self.axis)) if x.size else x
+        self.y = self.be.exp(log_softmax(self.be, as_float(self.be, x), self.axis)) if x.size else x.copy()
         return self.y
 
     def backward(self, g):
@@ -42,7 +42,7 @@ class LogSoftmax(Function):
 
     def forward(self, x):
         self.axis = axis_of("log_softmax", self.dim, x.ndim)
-        self.y = log_softmax(self.be, as_float(self.be, x), self.axis) if x.size else x
+        self.y = log_softmax(self.be, as_float(self.be, x), self.axis) if x.size else x.copy()
         return self.y
 
     def backward(self, g):

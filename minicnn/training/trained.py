@@ -102,6 +102,13 @@ def load_trained(path: str | os.PathLike[str]) -> Trained:
         raise ValueError(
             f"{os.fspath(path)!r} does not say which model its weights are of; `minicnn train` does"
         )
+    texts = [
+        about["model"],
+        about["data"],
+        *(about["classes"] if isinstance(about["classes"], list) else [None]),
+    ]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(about["variant"], str | None):
+        raise ValueError(f"{os.fspath(path)!r} describes its model by something else than texts: {about}")
     classes = tuple(about["classes"])
     model, variant = build(about["model"], about["variant"], len(classes))
     expected = _input(model)
