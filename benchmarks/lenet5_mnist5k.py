@@ -1,4 +1,7 @@
-"""The main job over several seeds: accuracy and training time of `minicnn train lenet5` with its defaults."""
+"""The main job over several seeds: accuracy and training time of `minicnn train lenet5` with its defaults.
+
+The recipe was chosen by the test accuracy of seeds 0 to 4, so these would flatter: the seeds measured start at 5.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +33,20 @@ def train(variant: str, seed: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first", type=int, default=5, help="the first one")
     arguments = parser.parse_args()
     runs, others = [], []
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
         runs.append(train("modern", seed))
         print(runs[-1])
     for variant in ("paper", "d2l"):
-        others.append(train(variant, 0))
+        others.append(train(variant, arguments.first))
         print(others[-1])
     record.write(
         "lenet5_mnist5k",
         {"runs": runs, "other_variants": others},
-        f"python benchmarks/lenet5_mnist5k.py --seeds {arguments.seeds}",
+        f"python benchmarks/lenet5_mnist5k.py --seeds {arguments.seeds} --first {arguments.first}",
     )
 
 

@@ -54,7 +54,7 @@ def figures_held() -> str:
     seeds = len(mnist["results"]["runs"])
     rows = [
         (
-            f"accuracy of `minicnn train lenet5`, worst of {seeds} seeds",
+            f"accuracy of `minicnn train lenet5`, worst of {seeds} fresh seeds",
             "≥ 97.5 %",
             f"{worst:.1%}",
             worst >= 0.975,
