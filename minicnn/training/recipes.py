@@ -47,7 +47,8 @@ class Recipe:
 RECIPES = {  # (model, variant)
     ("lenet5", "modern"): Recipe(epochs=25, optimizer="Adam", lr=0.005, batch_size=50),
     ("lenet5", "paper"): Recipe(epochs=25, optimizer="Adam", lr=0.005, batch_size=50),
-    ("lenet5", "d2l"): Recipe(epochs=40, optimizer="Adam", lr=0.006, batch_size=50),
+    # Sigmoids start flat and need a small rate: at 0.006 one seed in six stayed at 10 %.
+    ("lenet5", "d2l"): Recipe(epochs=40, optimizer="Adam", lr=0.003, batch_size=50),
 }
 _ELSE = Recipe(epochs=20, optimizer="Adam", lr=0.001, batch_size=50)
 
