@@ -332,10 +332,10 @@ class Tensor:
 
     # Comparisons are elementwise and carry no gradient.
 
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]  (elementwise)
         return _compared("==", self, other)
 
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]  (elementwise)
         return _compared("!=", self, other)
 
     def __lt__(self, other: Any) -> Tensor:

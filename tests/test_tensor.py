@@ -137,7 +137,7 @@ def test_comparisons():
         bool(x)
     for other in (tensor([1.0, 2.0, 3.0]), None):
         with pytest.raises(ValueError, match=r"comparison: a tensor \(2,\) < .* has no meaning"):
-            x < other  # noqa: B015
+            x < other  # noqa: B015  (the comparison is what raises)
     with pytest.raises(ValueError, match="max: dim must be in"):
         x.argmax(5)
 
