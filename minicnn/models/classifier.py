@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 from .. import functional as F
 from ..nn import Module
 from ..tensor import Tensor
 
-__all__ = ["Classifier"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Classifier"]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the red, green and blue of ImageNet's pixels, from 0 to 1; the figures everyone uses since Torch7's ResNets."""
 
 
 class Classifier(Module):
@@ -28,9 +32,21 @@ class Classifier(Module):
     ----------
     input_shape : tuple of (C, H, W)
         The images it is made for.
+    any_size : bool
+        Whether images of other sizes do as well.
     mean, std : tuples of float, one for each channel or one for all
         What to subtract from the pixels, which are 0 where there is background and 1 where there is ink, or
         full light, and what to divide by then.
+    resize : int or None
+        The shorter side, in pixels, a photograph is resized to before the centre of `input_shape` is cut out;
+        None takes the whole picture.
+    config : mapping
+        What :func:`~minicnn.models.get_model` needs to build it again; empty for a class of one's own.
+
+    Raises
+    ------
+    ValueError
+        When called on images it is not made for.
 
     Examples
     --------
@@ -48,9 +64,24 @@ class Classifier(Module):
     ((), (1, 3))
     """
 
-    input_shape: ClassVar[tuple[int, int, int]]
-    mean: ClassVar[tuple[float, ...]] = (0.0,)
-    std: ClassVar[tuple[float, ...]] = (1.0,)
+    input_shape: tuple[int, int, int]
+    any_size: bool = False
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    resize: int | None = None
+    config: Mapping[str, Any] = {}  # noqa: RUF012  (never changed, only replaced)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Check the images, then run the network and its hooks."""
+        if args and isinstance(args[0], Tensor):
+            self._check_images(args[0].shape)
+        return super().__call__(*args, **kwargs)
+
+    def _check_images(self, shape: tuple[int, ...]) -> None:
+        channels, *size = self.input_shape
+        if len(shape) != 4 or shape[1] != channels or not (self.any_size or list(shape[2:]) == size):
+            wanted = ["N", channels, *(["H", "W"] if self.any_size else size)]
+            raise ValueError(f"{self._name}: images must be ({', '.join(map(str, wanted))}), got {shape}")
 
     def loss(self, output: Any, target: Tensor) -> Tensor:
         """Return what training makes small, averaged over the images: here the cross entropy.

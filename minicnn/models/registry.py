@@ -1,11 +1,18 @@
-"""The models by name."""
+"""The models by name, and what each was built with.
+
+A model built by one of these functions remembers how: ``get_model(**model.config)`` builds another like it.  That
+is what a checkpoint stores beside the weights.
+"""
 
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
+from ..nn.check import int_of_at_least
 from .classifier import Classifier
 
 __all__ = ["get_model", "list_models", "register"]
@@ -16,9 +23,45 @@ _BUILDERS: dict[str, Callable[..., Classifier]] = {}
 
 
 def register(builder: Builder) -> Builder:
-    """Make a function that builds a model known by its name; a decorator."""
-    _BUILDERS[builder.__name__] = builder
-    return builder
+    """Make a function that builds a model known by its name; a decorator.
+
+    The function also gets its `num_classes` checked, and the model its ``config``: the name and all arguments.
+
+    Parameters
+    ----------
+    builder : callable
+        Takes `num_classes`, among others; arguments that JSON can say let a checkpoint store them.
+
+    Examples
+    --------
+    >>> from minicnn import models
+    >>> models.lenet5("d2l").config
+    {'model': 'lenet5', 'variant': 'd2l', 'num_classes': 10}
+    """
+    name, signature = builder.__name__, inspect.signature(builder)
+
+    @wraps(builder)
+    def build(*args: Any, **kwargs: Any) -> Classifier:
+        config = _arguments(signature, args, kwargs)
+        if config["num_classes"] is not None:
+            int_of_at_least(1, name, "num_classes", config["num_classes"])
+        model = builder(*args, **kwargs)
+        model.config = {"model": name, **config}
+        return model
+
+    _BUILDERS[name] = build
+    return cast(Builder, build)
+
+
+def _arguments(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return every argument of the call by its name, defaults included."""
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    config = dict(bound.arguments)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            config |= config.pop(name)
+    return config
 
 
 def list_models() -> list[str]:
@@ -32,12 +75,12 @@ def list_models() -> list[str]:
     return sorted(_BUILDERS)
 
 
-def get_model(name: str, **config: Any) -> Classifier:
+def get_model(model: str, **config: Any) -> Classifier:
     """Build a model, its weights drawn at random.
 
     Parameters
     ----------
-    name : str
+    model : str
         One of :func:`list_models`.
     **config
         The arguments of the function of that name in :mod:`minicnn.models`.
@@ -46,14 +89,16 @@ def get_model(name: str, **config: Any) -> Classifier:
     ------
     ValueError
         If there is no model of this name; the nearest one is suggested.
+    TypeError
+        If it takes no such argument, or needs one more.
 
     Examples
     --------
     >>> type(get_model("lenet5", variant="d2l", num_classes=3)).__name__
     'LeNet5D2L'
     """
-    if name not in _BUILDERS:
-        near = difflib.get_close_matches(str(name), _BUILDERS, n=1)
+    if model not in _BUILDERS:
+        near = difflib.get_close_matches(str(model), _BUILDERS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(list_models())}"
-        raise ValueError(f"get_model: there is no model {name!r}; {hint}")
-    return _BUILDERS[name](**config)
+        raise ValueError(f"get_model: there is no model {model!r}; {hint}")
+    return _BUILDERS[model](**config)
