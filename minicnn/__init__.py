@@ -5,6 +5,7 @@ the mathematics of one operation, to :mod:`minicnn.conv` for the algorithms and 
 """
 
 from . import conv, data, functional, models, nn, optim, testing, training
+from .backend import device
 from .backend.parallel import get_num_threads, set_num_threads
 from .config import show_config
 from .random import manual_seed
@@ -18,6 +19,7 @@ __all__ = [
     "Tensor",
     "conv",
     "data",
+    "device",
     "functional",
     "get_num_threads",
     "is_grad_enabled",

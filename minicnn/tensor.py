@@ -244,7 +244,7 @@ class Tensor:
             If `target` is neither.
         """
         be = backend.of(self.data)
-        if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
+        if backend.is_device(target):
             array = backend.to_device(self.data, target)
             return self if array is self.data else Tensor(array, self.requires_grad)
         try:
@@ -428,7 +428,7 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     dtype : optional
         Default: an array keeps its own; Python floats become float32, Python ints int64, bools bool.
     device : str, optional
-        Where to put it; default ``"cpu"``.
+        Where to put it; default ``"cpu"``, or as :func:`minicnn.device` says.
     requires_grad : bool
 
     Raises
@@ -445,7 +445,7 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     >>> tensor([1, 2]).dtype
     dtype('int64')
     """
-    be = backend.get("cpu" if device is None else device)
+    be = backend.get(device)
     source = data.data if isinstance(data, Tensor) else data
     array = be.asarray(source, dtype=dtype).copy()
     if array.dtype.kind not in "biuf":

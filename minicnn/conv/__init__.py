@@ -67,7 +67,7 @@ def conv2d(
     shape = problem("conv2d", window, x, w, b, groups)
     y: Array = backend.of(x).empty_images(*shape, x.dtype) if out is None else out
     check_out("conv2d", y, shape, x, w, b)
-    choose(algorithm).forward(x, w, b, window, groups, y)
+    choose(algorithm, x).forward(x, w, b, window, groups, y)
     return y
 
 
@@ -105,7 +105,7 @@ def conv2d_backward_data(
     window = Window2d.of(name, check_kernel(name, w), stride, padding, dilation)
     shape = problem(name, window, _Shape(input_shape, w.dtype), w, None, groups)
     check_shape(name, "g", g, shape, w.dtype)
-    return choose(algorithm).backward_data(g, w, tuple(input_shape), window, groups)
+    return choose(algorithm, g).backward_data(g, w, tuple(input_shape), window, groups)
 
 
 def conv2d_backward_weight(
@@ -143,7 +143,7 @@ def conv2d_backward_weight(
     k, c = (a.shape[1] if a.ndim == 4 else 0 for a in (g, x))
     w = _Shape((k, c // groups, *window.kernel), x.dtype)
     check_shape(name, "g", g, problem(name, window, x, w, None, groups), x.dtype)
-    return choose(algorithm).backward_weight(x, g, window, groups)
+    return choose(algorithm, x).backward_weight(x, g, window, groups)
 
 
 class _Shape:

@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from .. import backend
 from ..geometry import Window2d
-from . import direct, im2col, im2col_chunked
+from . import direct, im2col, im2col_chunked, meta
 
 __all__ = ["Algorithm", "algorithms", "choose", "use"]
 
@@ -60,8 +61,10 @@ def algorithms() -> list[str]:
     return list(_ALGORITHMS)
 
 
-def choose(name: str = "auto") -> Algorithm:
+def choose(name: str, array: Any) -> Algorithm:
     """Return the algorithm called `name`; for ``"auto"`` the one set by :func:`use`, else ``im2col_chunked``.
+
+    Arrays on the meta device need none, and get :mod:`minicnn.conv.meta`, whatever the name.
 
     Raises
     ------
@@ -70,7 +73,11 @@ def choose(name: str = "auto") -> Algorithm:
     """
     if name == "auto":
         name = _forced.get()
-    return _ALGORITHMS["im2col_chunked" if name == "auto" else _known(name)]
+    if name != "auto":
+        _known(name)
+    if backend.of(array) is backend.meta:
+        return meta
+    return _ALGORITHMS["im2col_chunked" if name == "auto" else name]
 
 
 @contextmanager
@@ -80,7 +87,7 @@ def use(algorithm: str) -> Iterator[None]:
     Examples
     --------
     >>> with use("direct"):
-    ...     choose().__name__
+    ...     choose("auto", np.zeros(1)).__name__
     'minicnn.conv.direct'
     """
     token = _forced.set(algorithm if algorithm == "auto" else _known(algorithm))

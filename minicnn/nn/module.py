@@ -403,7 +403,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _conversion(target: Any) -> Callable[[Array], Array]:
-    if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda"):
+    if backend.is_device(target):
         return lambda array: backend.to_device(array, target)
 
     def convert(array: Array) -> Array:

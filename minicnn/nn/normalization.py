@@ -88,7 +88,7 @@ class BatchNorm2d(Module):
         self.eps = number_in(0, math.inf, "BatchNorm2d", "eps", eps)
         self.momentum = None if momentum is None else number_in(0, 1, "BatchNorm2d", "momentum", momentum)
         self.affine, self.track_running_stats = affine, track_running_stats
-        shape, be = (self.num_features,), backend.get(device or "cpu")
+        shape, be = (self.num_features,), backend.get(device)
         for name in ("weight", "bias"):
             self.register_parameter(name, new_parameter(shape, device, dtype) if affine else None)
         for name in ("running_mean", "running_var"):

@@ -38,11 +38,11 @@ class Parameter(Tensor):
 
 
 def new_parameter(shape: tuple[int, ...], device: str | None = None, dtype: Any = None) -> Parameter:
-    """Return a parameter with undefined values, float32 on the CPU unless told otherwise.
+    """Return a parameter with undefined values, float32 unless told otherwise.
 
     Kernels (K, C, R, S) lie in channels-last memory, the order in which a convolution multiplies them.
     """
-    be = backend.get(device or "cpu")
+    be = backend.get(device)
     dtype = dtype or be.float32
     if len(shape) == 4:
         return Parameter(be.empty_images(*shape, dtype))

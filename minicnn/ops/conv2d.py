@@ -29,10 +29,11 @@ class Conv2d(Function):
     w: Any  # kept where x needs one
 
     def __init__(self, window: Window2d, groups: int = 1, algorithm: str = "auto"):
-        self.window, self.groups, self.algorithm = window, groups, choose(algorithm)
+        self.window, self.groups, self.wanted = window, groups, algorithm
 
     def forward(self, x, w, b=None):
         y = self.be.empty_images(*problem("conv2d", self.window, x, w, b, self.groups), x.dtype)
+        self.algorithm = choose(self.wanted, x)
         self.algorithm.forward(x, w, b, self.window, self.groups, y)
         self.x = x if self.needs[1] else None
         self.w = w if self.needs[0] else None

@@ -31,10 +31,10 @@ class ConvTranspose2d(Function):
         below, beside = output_padding
         padding = top, bottom - below, left, right - beside  # A's windows end where they would without it
         self.window = Window2d(window.kernel, window.stride, padding, window.dilation, op=window.op)
-        self.algorithm = choose()
 
     def forward(self, x, w, b=None):
         self.output_shape = self._check(x, w, b)
+        self.algorithm = choose("auto", x)
         y = self.algorithm.backward_data(x, w, self.output_shape, self.window, self.groups)
         if b is not None:
             y += b[:, None, None]
