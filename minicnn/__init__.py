@@ -9,7 +9,7 @@ from .backend import device
 from .backend.parallel import get_num_threads, set_num_threads
 from .config import show_config
 from .random import manual_seed
-from .tensor import Function, Tensor, is_grad_enabled, no_grad, tensor
+from .tensor import Function, Tensor, enable_grad, is_grad_enabled, no_grad, tensor
 from .weights import load, save
 
 __version__ = "0.1.0"
@@ -20,6 +20,7 @@ __all__ = [
     "conv",
     "data",
     "device",
+    "enable_grad",
     "functional",
     "get_num_threads",
     "is_grad_enabled",

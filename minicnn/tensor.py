@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from . import backend
 
-__all__ = ["Function", "MaxResult", "Tensor", "is_grad_enabled", "no_grad", "tensor"]
+__all__ = ["Function", "MaxResult", "Tensor", "enable_grad", "is_grad_enabled", "no_grad", "tensor"]
 
 Array = Any
 
@@ -41,7 +41,25 @@ def is_grad_enabled() -> bool:
     return getattr(_mode, "grad", True)
 
 
-class no_grad(ContextDecorator):
+class _GradMode(ContextDecorator):
+    """Record a graph or not, for the current thread, as a ``with`` block or as a decorator."""
+
+    records: bool
+
+    def _recreate_cm(self) -> _GradMode:  # what a decorated function enters: one of its own for each call
+        return type(self)()
+
+    def __enter__(self) -> None:
+        self._before = is_grad_enabled()
+        _mode.grad = self.records
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _mode.grad = self._before
+
+
+class no_grad(_GradMode):
     """Compute without recording a graph, as a ``with`` block or as a decorator.
 
     Holds for the current thread.
@@ -55,17 +73,13 @@ class no_grad(ContextDecorator):
     False
     """
 
-    def _recreate_cm(self) -> no_grad:  # what a decorated function enters: one of its own for each call
-        return no_grad()
+    records = False
 
-    def __enter__(self) -> None:
-        self._before = is_grad_enabled()
-        _mode.grad = False
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _mode.grad = self._before
+class enable_grad(_GradMode):
+    """Record a graph all the same, inside :class:`no_grad`."""
+
+    records = True
 
 
 class MaxResult(NamedTuple):

@@ -149,7 +149,7 @@ def test_what_does_not_come_from_the_image_sees_nothing():
     rows = summary(nn.Sequential(nn.ConvTranspose2d(1, 1, 2, 2), nn.ReLU(), Constant()), (1, 4, 4)).rows
     assert [row.receptive_field for row in rows] == [None, None, None]
     with no_grad():
-        assert summary(nn.Conv2d(1, 1, 3), (1, 4, 4)).rows[0].receptive_field is None
+        assert summary(nn.Conv2d(1, 1, 3), (1, 4, 4)).rows[0].receptive_field == (3, 3)
 
 
 # Connections.  The oracle: as many as the Jacobian has entries that are not 0, and one a unit for its bias.

@@ -83,7 +83,7 @@ class MetaArray(np.ndarray):
     def _no_value(self, *args: Any) -> NoReturn:
         raise ValueError(f"an array on the meta device has no values, only a shape, {self.shape}")
 
-    item = tolist = __bool__ = __float__ = __int__ = __index__ = _no_value
+    item = tolist = __bool__ = __float__ = __int__ = __index__ = _no_value  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return f"array(..., shape={self.shape}, dtype={self.dtype}, device='meta')"
@@ -173,7 +173,7 @@ def argmax(array: Array, axis: int) -> MetaArray:
 
 def broadcast_to(array: Any, shape: tuple[int, ...]) -> MetaArray:
     """Return the array in this shape."""
-    return np.broadcast_to(array, shape, subok=True)
+    return np.broadcast_to(array, shape).view(MetaArray)
 
 
 def concatenate(arrays: Any, axis: int = 0) -> MetaArray:

@@ -11,6 +11,7 @@ from .activation import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .containers import ModuleList, Sequential
 from .conv import Conv2d, ConvTranspose2d
 from .dropout import Dropout
+from .fuse import fuse
 from .linear import Linear
 from .loss import CrossEntropyLoss, MSELoss, NLLLoss
 from .module import Module
@@ -44,5 +45,6 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "fuse",
     "init",
 ]

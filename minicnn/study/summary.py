@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from .. import backend, nn
-from ..tensor import Tensor
+from ..tensor import Tensor, enable_grad
 from .cost import cost
 from .receptive_field import receptive_fields
 
@@ -139,7 +139,7 @@ def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summa
     shape = _image_shape(model, input_shape)
     image = _zeros(model, shape)
     calls: list[_Call] = []
-    with _evaluating(model), ExitStack() as hooks:
+    with _evaluating(model), enable_grad(), ExitStack() as hooks:
         for name, module in model.named_modules():
             if _is_layer(module):
                 hooks.enter_context(module.register_forward_hook(_noting(name, calls)))

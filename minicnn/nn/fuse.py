@@ -1,0 +1,165 @@
+"""Batch normalisation folded into the convolution before it: one layer instead of two, for inference.
+
+In evaluation mode a batch normalisation is a line, y = γ (x − μ)/√(σ² + ε) + β with fixed numbers for each channel,
+and the convolution before it is linear too.  So both together are a convolution:
+
+    w′ = w · γ/√(σ² + ε)        b′ = β + (b − μ) · γ/√(σ² + ε)
+
+Which normalisation follows which convolution is not read off names or the order of definition but off a run of the
+network, on arrays without values: it has to take the convolution's output, and nothing else may.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+from .. import backend
+from ..tensor import Function, Tensor, enable_grad
+from .conv import Conv2d
+from .module import Module
+from .normalization import BatchNorm2d
+from .parameter import Parameter
+from .shape import Identity
+
+__all__ = ["fuse"]
+
+Network = TypeVar("Network", bound=Module)
+
+
+def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
+    """Return a copy of a network for inference, its batch normalisations folded into the convolutions before them.
+
+    The copy is in evaluation mode and gives the same output up to rounding.  A normalisation that does not follow a
+    convolution directly, or has no running statistics, stays as it is.
+
+    Parameters
+    ----------
+    model : Module
+        Left as it is.
+    input_shape : sequence of int, optional
+        Of one input, (C, H, W).  Default: the model's own ``input_shape``.
+
+    Raises
+    ------
+    ValueError
+        If the model states no input shape and none is given.
+
+    References
+    ----------
+    S. Ioffe and C. Szegedy, "Batch Normalization", ICML 2015, section 3.1: at inference the normalisation is a
+    linear transform.
+
+    Examples
+    --------
+    >>> from minicnn import nn
+    >>> fuse(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()), (3, 32, 32))
+    Sequential(
+      (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
+      (1): Identity()
+      (2): ReLU()
+    )
+    """
+    shape = getattr(model, "input_shape", None) if input_shape is None else input_shape
+    if shape is None:
+        raise ValueError(
+            f"fuse: {type(model).__name__} states no input_shape; pass one as input_shape=(C, H, W)"
+        )
+    fused = copy.deepcopy(model).eval()
+    pairs = _pairs(fused, tuple(shape))
+    for conv, norm in pairs.items():
+        _fold(conv, norm)
+    _replace(fused, set(pairs.values()))
+    return fused
+
+
+def _pairs(model: Module, shape: tuple[int, ...]) -> dict[Conv2d, BatchNorm2d]:
+    """Run the network, and return each convolution whose output goes into a batch normalisation alone."""
+    run = _Run()
+    with _without_values(model), ExitStack() as hooks:
+        for module in model.modules():
+            if isinstance(module, Conv2d | BatchNorm2d):
+                hooks.enter_context(module.register_forward_hook(run.note))
+        output = model(_image(model, shape))
+        users = _users(output)
+    return {
+        conv: norm
+        for creator, conv in run.convolutions.items()
+        if (norm := run.norms.get(creator)) is not None
+        and users[creator] == 1
+        and run.calls[conv] == run.calls[norm] == 1
+        and norm.running_mean is not None
+    }
+
+
+def _image(model: Module, shape: tuple[int, ...]) -> Tensor:
+    """Return one image of the parameters' dtype whose way through the network is recorded."""
+    dtype = next((parameter.dtype for parameter in model.parameters()), backend.meta.float32)
+    return Tensor(backend.meta.empty((1, *shape), dtype), requires_grad=True)
+
+
+class _Run:
+    """What a run of the network shows: what each convolution made, and what each normalisation took."""
+
+    def __init__(self) -> None:
+        self.convolutions: dict[Function, Conv2d] = {}
+        self.norms: dict[Function, BatchNorm2d] = {}
+        self.calls: dict[Module, int] = {}
+
+    def note(self, module: Module, args: tuple[Any, ...], output: Tensor) -> None:
+        self.calls[module] = self.calls.get(module, 0) + 1
+        if isinstance(module, Conv2d) and output.creator is not None:
+            self.convolutions[output.creator] = module
+        elif isinstance(module, BatchNorm2d) and args[0].creator is not None:
+            self.norms[args[0].creator] = module
+
+
+def _users(output: Any) -> dict[Function, int]:
+    """Count for each Function behind an output how many take its result, the output itself among them."""
+    outputs = output if isinstance(output, tuple | list) else [output]
+    users: dict[Function, int] = {}
+    waiting: list[Any] = [y.creator for y in outputs if isinstance(y, Tensor)]
+    while waiting:
+        function = waiting.pop()
+        if isinstance(function, Function):
+            users[function] = users.get(function, 0) + 1
+            if users[function] == 1:
+                waiting += function.edges or ()
+    return users
+
+
+@contextmanager
+def _without_values(model: Module) -> Iterator[None]:
+    """Let all parameters and buffers be shapes only inside the block."""
+    kept = [(tensor, tensor.data) for tensor in [*model.parameters(), *model.buffers()]]
+    try:
+        for tensor, data in kept:
+            tensor.data = backend.meta.asarray(data)
+        with backend.device("meta"), enable_grad():
+            yield
+    finally:
+        for tensor, data in kept:
+            tensor.data = data
+
+
+def _fold(conv: Conv2d, norm: BatchNorm2d) -> None:
+    be = backend.of(conv.weight.data)
+    mean, var = norm.running_mean.data, norm.running_var.data  # type: ignore[union-attr]  (there are both or none)
+    scale = 1 / be.sqrt(var + norm.eps)
+    shift = -mean if conv.bias is None else conv.bias.data - mean
+    if norm.weight is not None and norm.bias is not None:
+        scale *= norm.weight.data
+        shift = shift * scale + norm.bias.data
+    else:
+        shift = shift * scale
+    conv.weight = Parameter(conv.weight.data * scale[:, None, None, None])
+    conv.bias = Parameter(shift.astype(conv.weight.dtype, copy=False))
+
+
+def _replace(model: Module, gone: set[BatchNorm2d]) -> None:
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if child in gone:
+                module.add_module(name, Identity())

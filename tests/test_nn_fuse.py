@@ -1,0 +1,106 @@
+"""Folding batch normalisation into convolutions: the same output, and only where it may be done."""
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import Tensor, nn, no_grad
+from minicnn import functional as F
+
+
+def lived_in(model: nn.Module, rng: np.random.Generator) -> nn.Module:
+    """Give every normalisation statistics and parameters as far from 0 and 1 as training ever takes them."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            n = module.num_features
+            if module.running_mean is not None:
+                module.running_mean.data[...] = rng.normal(size=n)
+                module.running_var.data[...] = rng.uniform(0.01, 9, n)
+            if module.weight is not None:
+                module.weight.data[...] = rng.normal(size=n)
+                module.bias.data[...] = rng.normal(size=n)
+    return model
+
+
+def norms(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+class Wired(nn.Module):
+    """The normalisations that may not go: after a ReLU, of a sum, of an output used twice, called twice."""
+
+    input_shape = (3, 8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)  # used twice
+        self.conv2, self.bn2 = nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False), nn.BatchNorm2d(4)  # folds
+        self.conv3, self.bn3 = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)  # the convolution runs twice
+        self.bn4 = nn.BatchNorm2d(4)  # after a ReLU
+
+    def forward(self, x):
+        raw = self.conv1(x)
+        x = F.relu(self.bn1(raw)) + raw
+        x = self.bn2(self.conv2(x))
+        x = self.bn3(self.conv3(x)) + self.conv3(x)
+        return self.bn4(F.relu(x))
+
+
+def test_only_what_may_be_folded_is():
+    rng = np.random.default_rng(0)
+    model = lived_in(Wired(), rng)
+    fused = nn.fuse(model)
+    assert isinstance(fused.bn2, nn.Identity)
+    assert norms(fused) == 3
+    x = Tensor(rng.normal(size=(2, 3, 8, 8)).astype(np.float32))
+    with no_grad():
+        np.testing.assert_allclose(fused(x).data, model.eval()(x).data, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("affine", [True, False])
+def test_the_output_stays(bias, affine):
+    rng = np.random.default_rng(1)
+    layers = nn.Conv2d(3, 6, 3, stride=2, bias=bias), nn.BatchNorm2d(6, eps=0.5, affine=affine), nn.ReLU()
+    model = lived_in(nn.Sequential(*layers), rng).to(np.float64)
+    with no_grad():
+        fused = nn.fuse(model, (3, 9, 9))
+        x = Tensor(rng.normal(size=(2, 3, 9, 9)))
+        assert norms(fused) == 0
+        np.testing.assert_allclose(fused(x).data, model.eval()(x).data, rtol=1e-12, atol=1e-12)
+
+
+def test_the_model_is_left_as_it_is():
+    rng = np.random.default_rng(2)
+    model = lived_in(Wired(), rng).train()
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    nn.fuse(model)
+    assert model.training
+    assert norms(model) == 4
+    after = model.state_dict()
+    assert list(before) == list(after)
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name])
+
+
+def test_statistics_of_the_batch_cannot_be_folded():
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, track_running_stats=False))
+    assert norms(nn.fuse(model, (3, 9, 9))) == 1
+
+
+def test_kernels_stay_in_channels_last_memory():
+    fused = nn.fuse(nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)), (3, 9, 9))
+    assert fused[0].weight.data.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_the_size_of_the_input_must_be_known():
+    with pytest.raises(ValueError, match="states no input_shape"):
+        nn.fuse(nn.Sequential(nn.Conv2d(3, 6, 3)))
+
+
+def test_a_graph_is_recorded_inside_no_grad_on_demand():
+    x = minicnn.tensor([1.0], requires_grad=True)
+    with no_grad():
+        with minicnn.enable_grad():
+            assert (x * 2).requires_grad
+        assert not (x * 2).requires_grad
