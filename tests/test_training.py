@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import subprocess
 import sys
 
@@ -11,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn import data, get_num_threads, manual_seed, models, nn, no_grad, optim, set_num_threads, tensor
+from minicnn import (
+    data,
+    device,
+    get_num_threads,
+    manual_seed,
+    models,
+    nn,
+    no_grad,
+    optim,
+    set_num_threads,
+    tensor,
+)
 from minicnn import functional as F
 from minicnn.data import Dataset
 from minicnn.training import (
@@ -30,7 +42,7 @@ from minicnn.training import (
 )
 from minicnn.training.recipes import RECIPES, augmentation
 from minicnn.training.run_folder import checkpoint_of, newest_run
-from minicnn.training.trained import build, describe
+from minicnn.training.trained import describe
 from minicnn.weights import load, read_metadata, save
 
 VARIANTS = ["modern", "paper", "d2l"]
@@ -199,7 +211,7 @@ def test_training_is_the_plain_loop(digits):
 def test_every_variant_learns_by_its_recipe(digits, variant):
     train, _ = digits
     model = models.lenet5(variant)
-    optimizer, _ = recipe_for("lenet5", variant, train).new_optimizer(model)
+    optimizer, _ = recipe_for(model, train).new_optimizer(model)
     history = fit(model, train, epochs=100, batch_size=10, optimizer=optimizer)  # sigmoids are slow to begin
     assert history.epochs[-1].train_loss < 0.6 * history.epochs[0].train_loss
     assert history.evaluation is None
@@ -322,29 +334,86 @@ def test_training_needs_images(digits):
 # Recipes
 
 
-def test_every_variant_has_a_recipe(digits):
-    assert set(RECIPES) == {("lenet5", variant) for variant in VARIANTS}
-    assert recipe_for("lenet5", "d2l", digits[0]) is RECIPES["lenet5", "d2l"]
+@pytest.mark.parametrize(
+    ("name", "config", "expected"),
+    [
+        ("lenet5", {"variant": "d2l"}, ("Adam", 0.003, 50)),
+        ("lenet5", {"variant": "paper"}, ("Adam", 0.005, 50)),
+        ("alexnet", {"variant": "paper"}, ("SGD", 0.01, 128)),
+        ("vgg16_bn", {}, ("SGD", 0.01, 256)),
+        ("inception_v3", {}, ("RMSprop", 0.045, 32)),
+        ("inception_resnet_v2", {}, ("RMSprop", 0.045, 32)),
+        ("resnet_cifar", {"depth": 20}, ("SGD", 0.1, 128)),
+        ("preact_resnet18", {}, ("SGD", 0.1, 256)),
+    ],
+)
+def test_every_network_has_its_papers_recipe(digits, name, config, expected):
+    with device("meta"):
+        recipe = recipe_for(models.get_model(name, **config), digits[0])
+    assert (recipe.optimizer, recipe.lr, recipe.batch_size) == expected
+    recipe.new_optimizer(linear())
 
 
-def test_large_sets_take_fewer_epochs():
+def test_large_sets_take_fewer_epochs_where_the_recipe_is_for_few_images():
     many = Dataset(np.zeros((60_000, 1, 1, 1), np.uint8), np.zeros(60_000, np.int64), ("a",))
-    assert recipe_for("lenet5", "modern", many).epochs == 8
-    assert recipe_for("a net without recipe", None, many).epochs == 8
+    assert recipe_for(models.lenet5(), many).epochs == 8
+    assert recipe_for(linear(), many).epochs == 8
+    with device("meta"):
+        assert recipe_for(models.resnet_cifar(20), many).epochs == 164
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda r: r.optimizer)
-def test_the_rate_falls_to_zero_after_the_last_epoch(recipe):
+def rates_of(recipe):
     optimizer, schedule = recipe.new_optimizer(linear())
     rates = []
-    for _ in range(recipe.epochs):
+    for _ in range(recipe.epochs + 1):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        schedule.step()
-    assert rates[0] == recipe.lr
+        if recipe.schedule[0] == "plateau":
+            schedule.step(1.0)
+        else:
+            schedule.step()
+    return rates
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_rate_begins_as_told_and_only_falls(name):
+    rates = rates_of(RECIPES[name])
+    assert rates[0] == RECIPES[name].lr
     assert rates == sorted(rates, reverse=True)
-    assert rates[-1] > 0
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
+    assert rates[-1] < rates[0]
+
+
+def test_the_schedules_are_the_papers():
+    assert rates_of(RECIPES["lenet5:*"])[-1] == pytest.approx(0, abs=1e-12)
+    cifar = rates_of(RECIPES["resnet_cifar:*"])  # 64k steps of 128 images; a tenth after 32k and 48k
+    assert [cifar[81], cifar[82], cifar[122], cifar[123]] == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    v3 = rates_of(RECIPES["inception_v3:*"])
+    assert v3[:4] == pytest.approx([0.045, 0.045, 0.045 * 0.94, 0.045 * 0.94])
+
+
+def test_a_recipe_says_what_it_is():
+    assert str(RECIPES["inception_v3:*"]) == (
+        "epochs 100, batch size 32, RMSprop, alpha 0.9, eps 1, learning rate 0.045 times 0.94 after each 2 epochs"
+    )
+    assert str(RECIPES["resnet_cifar:*"]).endswith(
+        "learning rate 0.1 times 0.1 after 0.5 and 0.75 of the training"
+    )
+    assert str(RECIPES["lenet5:*"]).endswith("Adam, learning rate 0.005 falling to 0")
+
+
+def test_gradients_are_clipped_where_the_recipe_says_so(digits):
+    model = models.lenet5()
+    before = state(model)
+    fit(
+        model,
+        digits[0].subset(slice(20)),
+        epochs=1,
+        batch_size=20,
+        optimizer=optim.SGD(model.parameters(), lr=1.0),
+        max_norm=1e-3,
+    )
+    moved = math.hypot(*(np.linalg.norm(model.state_dict()[name] - array) for name, array in before.items()))
+    assert moved == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_only_handwriting_is_distorted(digits):
@@ -427,42 +496,35 @@ def test_a_checkpoint_is_named_by_its_path_or_its_run(tmp_path):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_model_comes_back_from_its_file_alone(digits, tmp_path, variant):
     _, test = digits
-    model, _ = build("lenet5", variant, 10)
-    save(tmp_path / "net", model.state_dict(), describe(model, "lenet5", variant, test, "mnist5k"))
+    model = models.lenet5(variant)
+    save(tmp_path / "net", model.state_dict(), describe(model, test, "mnist5k"))
     manual_seed(99)
     trained = load_trained(tmp_path / "net")
-    assert (trained.name, trained.variant, trained.data) == ("lenet5", variant, "mnist5k")
+    assert trained.model.config == model.config == {"model": "lenet5", "variant": variant, "num_classes": 10}
+    assert trained.data == "mnist5k"
     assert trained.classes == test.classes
     assert not trained.model.training
     assert evaluate(trained.model, test).loss == evaluate(model, test).loss
 
 
-def test_the_default_variant_is_named():
-    assert build("lenet5", None, 10)[1] == "modern"
-    assert build("lenet5", None, 4)[0].output.weight.shape[0] == 4
-
-
-def test_an_unknown_model_suggests_the_nearest():
-    with pytest.raises(ValueError, match="no model 'lenet'; did you mean 'lenet5'"):
-        build("lenet", None, 10)
-    with pytest.raises(ValueError, match="no model 'get_model'"):
-        build("get_model", None, 10)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"variant": "paper"}, "load_state_dict: the state does not fit LeNet5Paper; missing: "),
-        ({"classes": ["a", "b"]}, r"output\.weight has shape \(10, 84\), must have \(2, 84\)"),
-        ({"model": "vgg16"}, "no model 'vgg16'"),
+        ({"config": {"model": "lenet5", "variant": "paper"}}, "does not fit LeNet5Paper; missing: "),
+        ({"config": {"model": "lenet5", "num_classes": 2}}, "names 10 classes of a network for 2"),
+        ({"config": {"model": "lenet5", "depth": 2}}, "cannot be built: .*depth"),
+        ({"config": {"model": "vgg61"}}, "no model 'vgg61'"),
+        ({"config": "lenet5"}, "something else than texts"),
+        ({"classes": ["a", "b"]}, "names 2 classes of a network for 10"),
+        ({"classes": [1, 2]}, "something else than texts"),
         ({"mean": [0.5]}, "trained on another input"),
         ({"input_shape": [1, 28, 28]}, "trained on another input"),
     ],
 )
 def test_a_checkpoint_of_another_model_is_an_error(digits, tmp_path, change, message):
-    model, variant = build("lenet5", None, 10)
-    about = describe(model, "lenet5", variant, digits[0], "mnist5k") | change
-    if change.get("variant") == "paper":
+    model = models.lenet5()
+    about = describe(model, digits[0], "mnist5k") | change
+    if about["config"] == {"model": "lenet5", "variant": "paper"}:
         about |= {"mean": list(models.lenet5("paper").mean), "std": list(models.lenet5("paper").std)}
     save(tmp_path / "net", model.state_dict(), about)
     with pytest.raises(ValueError, match=message) as caught:

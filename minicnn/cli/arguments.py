@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import math
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-__all__ = ["Parser", "add_model", "number", "whole_number"]
+if TYPE_CHECKING:
+    from ..models import Classifier
+
+__all__ = [
+    "Parser",
+    "add_model",
+    "add_options",
+    "build_model",
+    "model_config",
+    "number",
+    "option",
+    "whole_number",
+]
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,9 +34,64 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Let a command name a model and its variant."""
-    parser.add_argument("model", metavar="MODEL", help="a network, such as lenet5")
-    parser.add_argument("--variant", metavar="NAME", help="lenet5: modern (the default), paper or d2l")
+    """Let a command name a model, its variant and whatever else it is built with."""
+    parser.add_argument("model", metavar="MODEL", help="a network, such as lenet5 or resnet50")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command say how to build the model it names."""
+    parser.add_argument(
+        "--variant", metavar="NAME", help="where there are several, such as paper or torchvision"
+    )
+    parser.add_argument(
+        "--set",
+        dest="options",
+        action="append",
+        default=[],
+        type=option,
+        metavar="NAME=VALUE",
+        help="another argument of the network, such as depth=20 of resnet_cifar; may be repeated",
+    )
+
+
+def option(text: str) -> tuple[str, Any]:
+    """Return the two sides of an equation, a value that looks like one of Python's as that; a type for arguments.
+
+    Examples
+    --------
+    >>> option("depth=20"), option("shortcut=A")
+    (('depth', 20), ('shortcut', 'A'))
+    """
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def model_config(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the command line says of the model, as :func:`~minicnn.models.get_model` takes it."""
+    variant = {} if arguments.variant is None else {"variant": arguments.variant}
+    return {"model": arguments.model, **variant, **dict(arguments.options)}
+
+
+def build_model(arguments: argparse.Namespace, **config: Any) -> Classifier:
+    """Build the model that the command line names; `config` holds if the command line does not say otherwise.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or it does not take such arguments.
+    """
+    from ..models import get_model
+
+    try:
+        return get_model(**{**config, **model_config(arguments)})
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def whole_number(least: int) -> Any:

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     from ..data import load
     from ..training import evaluate, load_trained
     from ..training.run_folder import checkpoint_of, newest_run
+    from ..training.trained import title
     from .report import print_evaluation
 
     path = checkpoint_of(arguments.checkpoint or newest_run())
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     if test.classes != trained.classes:
         known, given = (", ".join(names) for names in (trained.classes, test.classes))
         raise ValueError(f"{path}: the network tells {known} apart; the classes of {data!r} are {given}")
-    name = f"{trained.name} ({trained.variant})" if trained.variant else trained.name
-    print(f"{path}: {name}, trained on {trained.data}; {len(test):,} test images of {data}")
+    print(
+        f"{path}: {title(trained.model.config)}, trained on {trained.data}; {len(test):,} test images of {data}"
+    )
     print_evaluation(evaluate(trained.model, test), test.classes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_model, whole_number
+from .arguments import add_model, build_model, whole_number
 
 _IMAGES, _CLASSES = 2, 10
 _RTOL = 1e-5  # a whole network bends more than one layer, so differences are less exact
@@ -28,10 +28,9 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import manual_seed
     from ..tensor import Tensor
     from ..testing import GradcheckError, gradcheck
-    from ..training.trained import build
 
     generator = manual_seed(arguments.seed)
-    model, _ = build(arguments.model, arguments.variant, _CLASSES)
+    model = build_model(arguments, num_classes=_CLASSES)
     model.to(np.float64)
     x = Tensor(generator.standard_normal((_IMAGES, *model.input_shape)))
     labels = Tensor(generator.integers(_CLASSES, size=_IMAGES))

@@ -2,7 +2,9 @@
 
 "sees" is the window of the image one output depends on, "every" how far apart two neighbours' windows are.
 
-For example: minicnn summary lenet5 --variant paper
+For example:
+  minicnn summary lenet5 --variant paper
+  minicnn summary resnet_cifar --set depth=110
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .arguments import add_model
+from .arguments import add_model, build_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,11 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the table."""
+    from .. import device
     from ..study import summary
-    from ..training.trained import build
 
-    model, _ = build(arguments.model, arguments.variant, num_classes=10)
-    found = summary(model)
+    with device("meta"):  # only shapes count: no weights are drawn, nothing is multiplied
+        found = summary(build_model(arguments))
     if sys.stdout.isatty():
         from rich.console import Console
 

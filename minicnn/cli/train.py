@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_model, number, whole_number
+from .arguments import add_model, build_model, number, whole_number
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -55,22 +55,22 @@ def run(arguments: argparse.Namespace) -> None:
     """Train, and print the outcome."""
     from .. import data, manual_seed, set_num_threads
     from ..training import RunFolder, prepare
-    from ..training.trained import build, describe
+    from ..training.trained import describe
     from .report import print_evaluation
 
     if arguments.threads:
         set_num_threads(arguments.threads)
     manual_seed(arguments.seed)
     train, test = data.load(arguments.data)
-    model, variant = build(arguments.model, arguments.variant, len(train.classes))
+    model = build_model(arguments, num_classes=len(train.classes))
     prepare(model, train)  # images that do not fit are an error before there is a folder
-    recipe = _recipe(arguments, variant, train)
-    about = describe(model, arguments.model, variant, train, arguments.data)
+    recipe = _recipe(arguments, model, train)
+    about = describe(model, train, arguments.data)
 
     folder = RunFolder.create(arguments.out or f"runs/{arguments.model}")
     folder.write_settings({**about, "seed": arguments.seed, **asdict(recipe)})
     if not arguments.quiet:
-        print(_headline(arguments, variant, train, recipe))
+        print(_headline(arguments, model, train, recipe))
     history = _fit(model, train, test, recipe, folder, about, arguments.quiet)
     print(f"trained in {history.seconds:.1f} s")
     if history.evaluation:
@@ -79,20 +79,20 @@ def run(arguments: argparse.Namespace) -> None:
     _draw(folder, history, model, test.classes)
 
 
-def _recipe(arguments: argparse.Namespace, variant: str | None, train: Dataset) -> Recipe:
+def _recipe(arguments: argparse.Namespace, model: Classifier, train: Dataset) -> Recipe:
     """Return the network's recipe, with what the command line has to say otherwise."""
     from ..training import recipe_for
 
     asked = {name: getattr(arguments, name) for name in ("epochs", "batch_size", "lr")}
     given = {name: value for name, value in asked.items() if value is not None}
-    return replace(recipe_for(arguments.model, variant, train), **given)
+    return replace(recipe_for(model, train), **given)
 
 
-def _headline(arguments: argparse.Namespace, variant: str | None, train: Dataset, recipe: Recipe) -> str:
-    name = f"{arguments.model} ({variant})" if variant else arguments.model
+def _headline(arguments: argparse.Namespace, model: Classifier, train: Dataset, recipe: Recipe) -> str:
+    from ..training.trained import title
+
     return (
-        f"training {name} on {len(train):,} images of {arguments.data}: epochs {recipe.epochs}, "
-        f"batch size {recipe.batch_size}, {recipe.optimizer}, learning rate {recipe.lr:g} falling to 0, "
+        f"training {title(model.config)} on {len(train):,} images of {arguments.data}: {recipe}, "
         f"seed {arguments.seed}"
     )
 
@@ -127,6 +127,7 @@ def _fit(
                 batch_size=recipe.batch_size,
                 optimizer=optimizer,
                 scheduler=scheduler,
+                max_norm=recipe.max_norm,
                 augment=augmentation(train),
                 on_batch=shown.on_batch,
                 on_epoch=after,

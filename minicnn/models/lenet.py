@@ -229,5 +229,5 @@ def lenet5(variant: str = "modern", *, num_classes: int = 10, **options: Any) ->
     >>> sum(p.size for p in model.parameters())
     60000
     """
-    build = _VARIANTS[one_of(list(_VARIANTS), "lenet5", "variant", variant)]
-    return build(num_classes=num_classes, **options)
+    network = _VARIANTS[one_of(list(_VARIANTS), "lenet5", "variant", variant)]
+    return network(num_classes=num_classes, **options)

@@ -6,7 +6,7 @@ that holds layers.
 
 from __future__ import annotations
 
-from . import init
+from . import init, utils
 from .activation import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .containers import ModuleList, Sequential
 from .conv import Conv2d, ConvTranspose2d
@@ -47,4 +47,5 @@ __all__ = [
     "Tanh",
     "fuse",
     "init",
+    "utils",
 ]

@@ -16,6 +16,7 @@ import numpy as np
 from ..data import DataLoader, Dataset
 from ..data.transforms import Compose, Transform
 from ..nn import Module
+from ..nn.utils import clip_grad_norm_
 from ..optim import Adam, Optimizer
 from ..optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from ..tensor import Tensor
@@ -35,6 +36,7 @@ def fit(
     batch_size: int = 64,
     optimizer: Optimizer | None = None,
     scheduler: LRScheduler | ReduceLROnPlateau | None = None,
+    max_norm: float | None = None,
     augment: Transform | None = None,
     transform: Transform | None = None,
     generator: np.random.Generator | None = None,
@@ -60,6 +62,8 @@ def fit(
     scheduler : optional
         Takes a step after each epoch; ``ReduceLROnPlateau`` is told the test loss, or without `test` the training
         loss.
+    max_norm : float, optional
+        What the gradients are clipped to, see :func:`~minicnn.nn.utils.clip_grad_norm_`.
     augment : callable, optional
         Distorts training images; comes before `transform`.
     transform : callable, optional
@@ -103,7 +107,8 @@ def fit(
     for number in range(1, epochs + 1):
         lr = optimizer.param_groups[0]["lr"]
         begin = time.perf_counter()
-        last = _pass(model, loader, optimizer, Batch(number, epochs, 0, len(train), 0.0, 0.0), on_batch)
+        record = Batch(number, epochs, 0, len(train), 0.0, 0.0)
+        last = _pass(model, loader, optimizer, max_norm, record, on_batch)
         seconds = time.perf_counter() - begin
         history.evaluation = evaluate(model, test, transform=transform) if test is not None else None
         found = history.evaluation
@@ -128,6 +133,7 @@ def _pass(
     model: Module,
     loader: DataLoader,
     optimizer: Optimizer,
+    max_norm: float | None,
     record: Batch,
     on_batch: Callable[[Batch], None] | None,
 ) -> Batch:
@@ -135,7 +141,7 @@ def _pass(
     model.train()
     loss_sum, right, images = 0.0, 0, 0
     for x, labels in loader:
-        loss, scores = _step(model, x, labels, optimizer)
+        loss, scores = _step(model, x, labels, optimizer, max_norm)
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"fit: the loss must stay finite, it is {loss} in epoch {record.epoch} after {images} images; "
@@ -150,12 +156,16 @@ def _pass(
     return record
 
 
-def _step(model: Module, x: Tensor, labels: Tensor, optimizer: Optimizer) -> tuple[float, Tensor]:
+def _step(
+    model: Module, x: Tensor, labels: Tensor, optimizer: Optimizer, max_norm: float | None
+) -> tuple[float, Tensor]:
     """Move the weights against the gradient of one batch; return the loss and the scores before that."""
     output = model(x)
     loss = loss_of(model)(output, labels)
     optimizer.zero_grad()
     loss.backward()
+    if max_norm is not None:
+        clip_grad_norm_(model.parameters(), max_norm)
     optimizer.step()
     return loss.item(), scores_of(model)(output)
 

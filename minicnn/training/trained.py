@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..data import Dataset
 from ..models import Classifier
 from ..weights import load, read_metadata
 
-__all__ = ["Trained", "build", "describe", "load_trained"]
+__all__ = ["Trained", "describe", "load_trained", "title"]
 
 
 @dataclass(frozen=True)
@@ -22,63 +22,36 @@ class Trained:
     Attributes
     ----------
     model : Classifier
-    name : str
-        One of :func:`minicnn.models.list_models`.
-    variant : str or None
     classes : tuple of str
     data : str
         What it was trained on: a name or a folder.
     """
 
     model: Classifier
-    name: str
-    variant: str | None
     classes: tuple[str, ...]
     data: str
 
 
-def build(name: str, variant: str | None, num_classes: int) -> tuple[Classifier, str | None]:
-    """Build a model by name, and tell which variant it is where there is more than one.
-
-    Parameters
-    ----------
-    name : str
-    variant : str or None
-        None means the model's default.
-    num_classes : int
-
-    Raises
-    ------
-    ValueError
-        If there is no such model or variant.
+def title(config: Mapping[str, Any]) -> str:
+    """Return a model's name with what sets it apart from others of that name.
 
     Examples
     --------
-    >>> model, variant = build("lenet5", None, num_classes=10)
-    >>> variant
-    'modern'
+    >>> title(models.lenet5("d2l").config)
+    'lenet5 (d2l)'
     """
-    if name not in models.list_models():
-        models.get_model(name)  # raises, and suggests the nearest name
-    parameters = inspect.signature(getattr(models, name)).parameters
-    if "variant" in parameters:
-        variant = variant or parameters["variant"].default
-        return models.get_model(name, variant=variant, num_classes=num_classes), variant
-    if variant is not None:
-        raise ValueError(f"{name}: there is one variant only, got variant={variant!r}")
-    return models.get_model(name, num_classes=num_classes), None
+    options = {name: value for name, value in config.items() if name not in ("model", "num_classes")}
+    told = ", ".join(value if name == "variant" else f"{name}={value}" for name, value in options.items())
+    return f"{config['model']} ({told})" if told else config["model"]
 
 
-def describe(
-    model: Classifier, name: str, variant: str | None, dataset: Dataset, data: str
-) -> dict[str, Any]:
+def describe(model: Classifier, dataset: Dataset, data: str) -> dict[str, Any]:
     """Return the metadata that let :func:`load_trained` build the model again."""
     from .. import __version__
 
     return {
         "minicnn": __version__,
-        "model": name,
-        "variant": variant,
+        "config": dict(model.config),
         "classes": list(dataset.classes),
         "data": data,
         **_input(model),
@@ -98,27 +71,34 @@ def load_trained(path: str | os.PathLike[str]) -> Trained:
         If it is no whole checkpoint, does not say of what, or does not fit the model it names.
     """
     about = read_metadata(path)
-    if not {"model", "variant", "classes", "data"} <= about.keys():
+    if not {"config", "classes", "data"} <= about.keys():
         raise ValueError(
             f"{os.fspath(path)!r} does not say which model its weights are of; `minicnn train` does"
         )
-    texts = [
-        about["model"],
-        about["data"],
-        *(about["classes"] if isinstance(about["classes"], list) else [None]),
-    ]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(about["variant"], str | None):
+    config, classes, data = about["config"], about["classes"], about["data"]
+    texts = [data, *(classes if isinstance(classes, list) else [None])]
+    if not isinstance(config, dict) or "model" not in config or not all(isinstance(t, str) for t in texts):
         raise ValueError(f"{os.fspath(path)!r} describes its model by something else than texts: {about}")
-    classes = tuple(about["classes"])
-    model, variant = build(about["model"], about["variant"], len(classes))
+    model = _build(path, config)
     expected = _input(model)
     if any(about.get(key) != value for key, value in expected.items()):
         found = {key: about.get(key) for key in expected}
         raise ValueError(
-            f"{os.fspath(path)!r} was trained on another input than {about['model']} has: {found}"
+            f"{os.fspath(path)!r} was trained on another input than {title(config)} has: {found}"
+        )
+    if model.config["num_classes"] not in (None, len(classes)):
+        raise ValueError(
+            f"{os.fspath(path)!r} names {len(classes)} classes of a network for {model.config['num_classes']}"
         )
     model.load_state_dict(load(path))
-    return Trained(model.eval(), about["model"], variant, classes, about["data"])
+    return Trained(model.eval(), tuple(classes), data)
+
+
+def _build(path: str | os.PathLike[str], config: dict[str, Any]) -> Classifier:
+    try:
+        return models.get_model(**config)
+    except TypeError as error:
+        raise ValueError(f"{os.fspath(path)!r} describes a model that cannot be built: {error}") from None
 
 
 def _input(model: Classifier) -> dict[str, Any]:
