@@ -9,13 +9,29 @@ from hypothesis import strategies as st
 
 from minicnn import manual_seed
 from minicnn.data import transforms
-from minicnn.data.transforms import Compose, Normalize, Pad, RandomAffine, ToFloat
+from minicnn.data.transforms import (
+    CenterCrop,
+    Compose,
+    Normalize,
+    Pad,
+    RandomAffine,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomResizedCrop,
+    Resize,
+    ToFloat,
+)
 
 ALL = [
     ToFloat(),
     Normalize(0.5, 2),
     Pad(1),
     RandomAffine(10, (0.1, 0.1)),
+    Resize(5),
+    CenterCrop(1),
+    RandomCrop(3, padding=1),
+    RandomHorizontalFlip(),
+    RandomResizedCrop(4),
     Compose([Pad(1), Normalize(0, 1)]),
 ]
 

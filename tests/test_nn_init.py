@@ -81,6 +81,30 @@ def test_uniform(name):
     assert high - 0.001 * width < t.data.max() <= high + 1e-6 * width  # rounding to float32
 
 
+@pytest.mark.parametrize(
+    ("mean", "std", "a", "b"),
+    [(0, 0.1, -0.2, 0.2), (0.1, 0.2, 0.0, 0.4), (0, 0.1, 0.15, 2), (3, 0.01, -2, 4)],
+)
+def test_truncated_normal(mean, std, a, b):
+    """Hold it to the normal density between a and b, integrated."""
+    x = np.linspace(max(a, mean - 9 * std), min(b, mean + 9 * std), 100_001)
+    weight = np.exp(-(((x - mean) / std) ** 2) / 2)
+    weight /= weight.sum()
+    center = weight @ x
+    variance = weight @ (x - center) ** 2
+    manual_seed(0)
+    t = kernel("float64")
+    assert init.trunc_normal_(t, mean, std, a, b) is t
+    assert a <= t.data.min() <= t.data.max() <= b
+    assert_moments(t.data, center, math.sqrt(variance), weight @ (x - center) ** 4 / variance**2)
+
+
+def test_a_cut_out_of_reach_leaves_the_normal_distribution():
+    first = init.trunc_normal_(kernel(), std=0.01, generator=np.random.default_rng(1)).data
+    plain = init.normal_(kernel(), std=0.01, generator=np.random.default_rng(1)).data
+    np.testing.assert_array_equal(first, plain)
+
+
 @pytest.mark.parametrize(("fill", "value"), [(init.zeros_, 0), (init.ones_, 1)])
 def test_constants(fill, value):
     t = kernel()
@@ -102,7 +126,7 @@ def channels_last(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize("fill", [init.normal_, init.xavier_uniform_])
+@pytest.mark.parametrize("fill", [init.normal_, init.trunc_normal_, init.xavier_uniform_])
 @pytest.mark.parametrize("layout", [channels_last, np.asfortranarray, strided])
 @pytest.mark.parametrize("shape", [(3, 2, 5, 4), (70, 60, 5, 5)])  # one block, and more than one
 def test_the_values_do_not_depend_on_the_layout(fill, layout, shape):
@@ -129,7 +153,7 @@ def test_float32_weights_are_the_float64_ones_rounded(fill):
 
 
 def test_seeds_and_generators():
-    fills = [init.normal_, init.uniform_, init.kaiming_normal_, init.lecun1998_uniform_]
+    fills = [init.normal_, init.trunc_normal_, init.uniform_, init.kaiming_normal_, init.lecun1998_uniform_]
     for fill in fills:
         first = fill(kernel(), generator=np.random.default_rng(5)).data
         again = fill(kernel(), generator=np.random.default_rng(5)).data
@@ -188,6 +212,22 @@ def test_gain(name, param, gain):
         (lambda: init.lecun1998_uniform_(kernel(), fan_in=0), ValueError, "fan_in must be at least 1, got 0"),
         (lambda: init.uniform_(kernel(), 1, 0), ValueError, "b must be at least a, got a=1, b=0"),
         (lambda: init.normal_(kernel(), std=-1), ValueError, "normal_: std must be at least 0, got -1"),
+        (
+            lambda: init.trunc_normal_(kernel(), std=-1),
+            ValueError,
+            "trunc_normal_: std must be at least 0, got -1",
+        ),
+        (
+            lambda: init.trunc_normal_(kernel(), 3, 0.1),
+            ValueError,
+            "trunc_normal_: at least 1 in 1000 .* got mean=3, std=0.1, a=-2.0, b=2.0",
+        ),
+        (lambda: init.trunc_normal_(kernel(), a=2, b=1), ValueError, "between a and b, .* a=2, b=1"),
+        (
+            lambda: init.trunc_normal_(tensor([1, 2])),
+            TypeError,
+            "trunc_normal_: .* floating point, got int64",
+        ),
         (lambda: init.normal_(tensor([1, 2])), TypeError, "normal_: .* floating point, got int64"),
         (lambda: init.zeros_(np.zeros(3)), TypeError, "zeros_: expected a Tensor, got ndarray"),
         (lambda: init.kaiming_uniform_(np.zeros(3)), TypeError, "kaiming_uniform_: expected a Tensor"),

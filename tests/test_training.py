@@ -416,11 +416,29 @@ def test_gradients_are_clipped_where_the_recipe_says_so(digits):
     assert moved == pytest.approx(1e-3, rel=1e-3)
 
 
-def test_only_handwriting_is_distorted(digits):
+def test_handwriting_is_distorted_and_photographs_are_shifted_and_mirrored(digits):
     train, _ = digits
     clothes = Dataset(train.images, train.labels, tuple("ABCDEFGHIJ"))
     assert augmentation(clothes) is None
     assert not np.array_equal(augmentation(train)(train.images), train.images)
+    photographs = np.random.default_rng(0).integers(1, 256, (40, 3, 32, 32)).astype(np.uint8)
+    seen = augmentation(Dataset(photographs, train.labels, tuple("ABCDEFGHIJ")))(photographs)
+    assert seen.shape == photographs.shape
+    assert 0 < (seen == 0).mean() < (40**2 - 32**2) / 32**2  # some of the frame, never all
+
+
+def test_large_images_are_judged_a_few_at_a_time(digits):
+    class Wide(nn.Module):
+        def forward(self, x):
+            batches.append(len(x))
+            return x.reshape(len(x), 10, -1).sum(2)
+
+    batches: list[int] = []
+    images = np.zeros((8, 5, 512, 256), np.uint8)
+    evaluate(Wide(), Dataset(images, np.zeros(8, np.int64), tuple("ABCDEFGHIJ")))
+    assert batches == [1] * 8
+    evaluate(Wide(), digits[1], transform=lambda x: np.zeros((len(x), 10, 1, 1), np.float32))
+    assert batches[8:] == [30]
 
 
 # The run folder

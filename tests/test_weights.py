@@ -147,9 +147,7 @@ def test_a_truncated_file_is_an_error(folder, length):
     file = folder / "cut.safetensors"
     file.write_bytes(whole_file()[:length])
     for read in (load, read_metadata):
-        with pytest.raises(
-            ValueError, match=r"load: .*cut\.safetensors.* no whole safetensors file"
-        ) as caught:
+        with pytest.raises(ValueError, match=r"load: .*cut\.safetensors.* no whole safetensors file") as caught:
             read(file)
         assert "\n" not in str(caught.value)
 
@@ -158,7 +156,7 @@ def test_a_truncated_file_is_an_error(folder, length):
 def test_a_foreign_file_is_an_error(folder, content):
     file = folder / "foreign"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match="no whole safetensors file"):
+    with pytest.raises(ValueError, match=r"load: .*foreign' (is|has|holds) "):
         load(file)
 
 
@@ -166,12 +164,11 @@ def test_a_foreign_file_is_an_error(folder, content):
     "content",
     [
         b"\x89PNG\r\n\x1a\n" + bytes(500),
-        b"PK\x03\x04" + bytes(500),
-        header_only("BF16", [2], [0, 4]) + bytes(4),  # NumPy has no such type
+        header_only("F8_E5M2", [4], [0, 4]) + bytes(4),  # NumPy has no such type
         header_only("F32", [1000], [0, 4000]),
         header_only("F32", [-1], [0, 4]) + bytes(4),
     ],
-    ids=["png", "zip", "bfloat16", "no data", "negative shape"],
+    ids=["png", "float8", "no data", "negative shape"],
 )
 def test_other_formats_are_errors(path, content):
     path.write_bytes(content)

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import config, evaluate, gradcheck, predict, summary, train
+from . import config, convert, evaluate, gradcheck, ledger, predict, summary, train
 from .arguments import Parser
 
 __all__ = ["main"]
@@ -21,7 +21,9 @@ _COMMANDS = {
     "eval": evaluate,
     "predict": predict,
     "summary": summary,
+    "ledger": ledger,
     "gradcheck": gradcheck,
+    "convert": convert,
     "config": config,
 }
 _MISTAKE, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 141  # the last two are 128 + the signal's number

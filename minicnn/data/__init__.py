@@ -10,11 +10,21 @@
 
 from __future__ import annotations
 
-from . import transforms
+from . import imagenet, transforms
 from .dataset import Dataset
+from .digit import read_digit
 from .idx import read_idx
 from .loader import DataLoader
 from .loading import load
-from .picture import read_digit
+from .picture import read_picture
 
-__all__ = ["DataLoader", "Dataset", "load", "read_digit", "read_idx", "transforms"]
+__all__ = [
+    "DataLoader",
+    "Dataset",
+    "imagenet",
+    "load",
+    "read_digit",
+    "read_idx",
+    "read_picture",
+    "transforms",
+]

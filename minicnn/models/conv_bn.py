@@ -11,7 +11,7 @@ __all__ = ["ConvBN"]
 
 
 class ConvBN(nn.Module):
-    """Convolution without a bias, batch normalisation, ReLU; the normalisation's shift stands for the bias.
+    """Convolution, batch normalisation, ReLU.
 
     Parameters
     ----------
@@ -19,6 +19,9 @@ class ConvBN(nn.Module):
     kernel_size, stride, padding : int or pair
     eps, momentum : float
         Of the normalisation; the family's eps is 10⁻³.
+    bias : bool
+        Whether the convolution has one.  It changes nothing: the normalisation subtracts it again with the mean, and
+        adds a shift of its own.
 
     Examples
     --------
@@ -35,9 +38,10 @@ class ConvBN(nn.Module):
         padding: Pair = 0,
         eps: float = 1e-3,
         momentum: float = 0.1,
+        bias: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
         self.bn = nn.BatchNorm2d(out_channels, eps, momentum)
 
     def forward(self, x: Tensor) -> Tensor:

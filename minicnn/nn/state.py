@@ -6,10 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import backend
+from ..backend.parallel import parallel_for
 from ..tensor import Tensor
 
 __all__ = ["IncompatibleKeys", "load"]
 
+_PIECE = 1 << 18  # elements that one thread copies at a time
 _LISTED = 5  # names of each sort that an error spells out; another network's checkpoint may have hundreds
 
 
@@ -57,10 +59,30 @@ def load(
         raise ValueError(f"load_state_dict: the state does not fit {model}; {'; '.join(faults)}")
     # Converting may yet fail, where warnings are errors and a value is beyond float32; copying may not.
     converted = {name: _converted(array, targets[name]) for name, array in arrays.items()}
-    for name, array in converted.items():
-        target = targets[name].data
-        backend.of(target).copyto(target, array)
+    _copy([(targets[name].data, array) for name, array in converted.items()])
     return IncompatibleKeys(missing, unexpected)
+
+
+def _copy(pairs: Sequence[tuple[Any, Any]]) -> None:
+    """Copy arrays to others, in pieces that the threads share.
+
+    Kernels change from the row-major order of files to channels-last memory on the way.  An array that was mapped from
+    a file goes from there to its place, and through no memory in between.
+    """
+    pieces = [piece for target, array in pairs for piece in _pieces(target, array)]
+
+    def copy(i: int) -> None:
+        target, array = pieces[i]
+        backend.of(target).copyto(target, array)
+
+    parallel_for(len(pieces), copy)
+
+
+def _pieces(target: Any, array: Any) -> list[tuple[Any, Any]]:
+    if target.size <= _PIECE:
+        return [(target, array)]
+    rows = max(_PIECE * len(target) // target.size, 1)
+    return [(target[i : i + rows], array[i : i + rows]) for i in range(0, len(target), rows)]
 
 
 def _array(value: Any) -> Any:

@@ -20,5 +20,6 @@ from __future__ import annotations
 from .derivative import Finding, Verdict
 from .gradcheck import gradcheck
 from .report import GradcheckError, GradcheckReport, InputReport
+from .slim import slim
 
-__all__ = ["Finding", "GradcheckError", "GradcheckReport", "InputReport", "Verdict", "gradcheck"]
+__all__ = ["Finding", "GradcheckError", "GradcheckReport", "InputReport", "Verdict", "gradcheck", "slim"]

@@ -14,7 +14,9 @@ from __future__ import annotations
 from .evaluate import Evaluation, evaluate
 from .fit import fit
 from .history import Batch, Epoch, History
-from .prepare import prepare
+from .predict import predict_crops
+from .prepare import prepare, prepare_picture
+from .pretrained import load_pretrained
 from .recipes import Recipe, recipe_for
 from .run_folder import RunFolder
 from .trained import Trained, load_trained
@@ -29,7 +31,10 @@ __all__ = [
     "Trained",
     "evaluate",
     "fit",
+    "load_pretrained",
     "load_trained",
+    "predict_crops",
     "prepare",
+    "prepare_picture",
     "recipe_for",
 ]

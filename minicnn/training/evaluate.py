@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from ..nn import Module
 from ..tensor import Tensor, no_grad
 from .prepare import prepare
 
-__all__ = ["Evaluation", "evaluate", "loss_of", "scores_of"]
+__all__ = ["Evaluation", "evaluate", "evaluating", "loss_of", "scores_of"]
 
-_BATCH = 250  # images at a time: enough to keep the threads busy
+_NUMBERS = 1 << 20  # of the images of one batch: enough to keep the threads busy, little to keep in memory
+_MOST_IMAGES = 250
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Module, dataset: Dataset, *, batch_size: int = _BATCH, transform: Transform | None = None
+    model: Module, dataset: Dataset, *, batch_size: int | None = None, transform: Transform | None = None
 ) -> Evaluation:
     """Judge a classifier on a data set.
 
@@ -66,7 +68,8 @@ def evaluate(
     model : Module
         A :class:`~minicnn.models.Classifier`, or any module that returns a score for each class (N, K).
     dataset : Dataset
-    batch_size : int
+    batch_size : int, optional
+        Default: by the size of the images, 250 of MNIST's and fewer of larger ones.
     transform : callable, optional
         Default: what the model asks for, see :func:`~minicnn.training.prepare`.
 
@@ -85,10 +88,11 @@ def evaluate(
     if not len(dataset):
         raise ValueError(f"evaluate: the data set must have images, {dataset!r} has none")
     transform = transform or prepare(model, dataset)
+    batch_size = batch_size or _batch_size(model, dataset)
     count = len(dataset.classes)
     confusion = np.zeros((count, count), np.int64)
     total = 0.0
-    with _evaluating(model), no_grad():
+    with evaluating(model), no_grad():
         for images, labels in DataLoader(dataset, batch_size, transform=transform):
             output = model(images)
             scores = scores_of(model)(output)
@@ -102,6 +106,11 @@ def evaluate(
     return Evaluation(total / len(dataset), confusion)
 
 
+def _batch_size(model: Module, dataset: Dataset) -> int:
+    shape = model.input_shape if isinstance(model, Classifier) else dataset.images.shape[1:]
+    return min(max(1, _NUMBERS // math.prod(shape)), _MOST_IMAGES)
+
+
 def loss_of(model: Module) -> Callable[[Any, Tensor], Tensor]:
     """Return the model's own loss; cross entropy for one that is no Classifier."""
     return model.loss if isinstance(model, Classifier) else F.cross_entropy
@@ -113,7 +122,7 @@ def scores_of(model: Module) -> Callable[[Any], Tensor]:
 
 
 @contextmanager
-def _evaluating(model: Module) -> Iterator[None]:
+def evaluating(model: Module) -> Iterator[None]:
     """Hold a model in evaluation mode, and give each of its modules its own mode back."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -1,15 +1,25 @@
-"""From a data set's images to those a model is made for."""
+"""From a data set's images, or a photograph, to the images a model is made for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..data import Dataset
-from ..data.transforms import Compose, Normalize, Pad, ToFloat
+from ..data.transforms import (
+    CenterCrop,
+    Compose,
+    GoogLeNetCrops,
+    Normalize,
+    Pad,
+    Resize,
+    TenCrop,
+    ToFloat,
+    Transform,
+)
 from ..models import Classifier
 from ..nn import Module
 
-__all__ = ["prepare"]
+__all__ = ["CROPS", "prepare", "prepare_picture"]
 
 
 def prepare(model: Module, dataset: Dataset) -> Compose:
@@ -45,6 +55,69 @@ def prepare(model: Module, dataset: Dataset) -> Compose:
             f"those of {dataset.name!r} are {_times(given)}"
         )
     return Compose([ToFloat(), Pad(rows // 2), Normalize(model.mean, model.std)])
+
+
+def prepare_picture(model: Classifier, crops: int = 1) -> Compose:
+    """Return the transform that makes of a picture of any size what a model is made for.
+
+    Parameters
+    ----------
+    model : Classifier
+        Its ``resize`` says how long the picture's shorter side shall be before ``input_shape`` is cut out; None
+        resizes the whole picture to that shape, whatever its proportions.  ``mean`` and ``std`` normalise it.
+    crops : {1, 10, 144}
+        How many parts of the picture to show to the model: the middle; the ten of AlexNet's authors
+        (:class:`~minicnn.data.transforms.TenCrop`), taken like theirs from the square in the middle; GoogLeNet's
+        (:class:`~minicnn.data.transforms.GoogLeNetCrops`).
+
+    Raises
+    ------
+    ValueError
+        If the model does not look at colours, the number of crops is none of these, or it is not 1 and the model
+        looks at whole pictures.
+
+    Examples
+    --------
+    >>> from minicnn import models, nn
+    >>> class Colour(models.Classifier):
+    ...     input_shape, resize = (3, 224, 224), 256
+    >>> prepare_picture(Colour())
+    Compose([Resize(256), CenterCrop((224, 224)), ToFloat(), Normalize(mean=[0.], std=[1.])])
+    >>> prepare_picture(Colour(), crops=10).transforms[:3]
+    [Resize(256), CenterCrop((256, 256)), TenCrop((224, 224))]
+    """
+    if crops not in CROPS:
+        raise ValueError(f"prepare_picture: crops must be one of {', '.join(map(str, CROPS))}, got {crops!r}")
+    channels, size = model.input_shape[0], model.input_shape[1:]
+    if channels != 3:
+        raise ValueError(
+            f"prepare_picture: {type(model).__name__} looks at {channels} channels, a picture has 3"
+        )
+    if model.resize is not None:
+        looks = CROPS[crops](model.resize, size)
+    elif crops == 1:
+        looks = [Resize(size)]
+    else:
+        raise ValueError(
+            f"prepare_picture: {type(model).__name__} looks at pictures as a whole, crops must be 1, got {crops}"
+        )
+    return Compose([*looks, ToFloat(), Normalize(model.mean, model.std)])
+
+
+def _middle(resize: int, size: tuple[int, int]) -> list[Transform]:
+    return [Resize(resize), CenterCrop(size)]
+
+
+def _ten(resize: int, size: tuple[int, int]) -> list[Transform]:
+    return [Resize(resize), CenterCrop(resize), TenCrop(size)]
+
+
+def _googlenet(resize: int, size: tuple[int, int]) -> list[Transform]:
+    return [GoogLeNetCrops(size)]
+
+
+CROPS: dict[int, Callable[[int, tuple[int, int]], list[Transform]]] = {1: _middle, 10: _ten, 144: _googlenet}
+"""How to cut a picture, by the number of parts it makes."""
 
 
 def _times(shape: Sequence[int]) -> str:

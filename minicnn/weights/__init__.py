@@ -1,7 +1,8 @@
-"""Weights on disk: checkpoints in the safetensors format, which no crash or Ctrl-C leaves half written."""
+"""Weights on disk: safetensors, never left half written, and the files of others, read without trusting them."""
 
 from __future__ import annotations
 
-from .checkpoint import load, read_metadata, save
+from .checkpoint import load, read_header, read_metadata, save, write
+from .npz import save_npz
 
-__all__ = ["load", "read_metadata", "save"]
+__all__ = ["load", "read_header", "read_metadata", "save", "save_npz", "write"]

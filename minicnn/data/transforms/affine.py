@@ -10,15 +10,14 @@ pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from ..random import default_generator
-from .check import check_generator, check_images
+from ...random import default_generator
+from ..check import check_generator, check_images, two_numbers
 
 __all__ = ["RandomAffine"]
 
@@ -77,7 +76,7 @@ class RandomAffine:
         generator: np.random.Generator | None = None,
     ) -> None:
         self.degrees = _range("degrees", degrees)
-        self.translate = _pair("translate", (0, 0) if translate is None else translate)
+        self.translate = two_numbers("RandomAffine", "translate", (0, 0) if translate is None else translate)
         if not 0 <= min(self.translate) <= max(self.translate) <= 1:
             raise ValueError(f"RandomAffine: translate must be fractions in [0, 1], got {translate!r}")
         self.scale = _range("scale", (1, 1) if scale is None else scale)
@@ -150,17 +149,10 @@ def _matrices(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.
 
 def _range(name: str, value: Any) -> Range:
     """Return [−value, value] for a number, or the pair that `value` is."""
-    low, high = _pair(name, (-value, value) if isinstance(value, Real) else value)
+    low, high = two_numbers("RandomAffine", name, (-value, value) if isinstance(value, Real) else value)
     if low > high:
         raise ValueError(f"RandomAffine: {name} must be a range, low before high, got {value!r}")
     return low, high
-
-
-def _pair(name: str, value: Any) -> Range:
-    numbers = tuple(value) if isinstance(value, Sequence) else ()
-    if len(numbers) != 2 or not all(isinstance(number, Real) and math.isfinite(number) for number in numbers):
-        raise ValueError(f"RandomAffine: {name} must be two finite numbers, got {value!r}")
-    return float(numbers[0]), float(numbers[1])
 
 
 def _shears(shear: Any) -> tuple[Range, Range]:
