@@ -1,8 +1,8 @@
 """How long ResNet-152 takes to load its 241 MB of weights, beside reading the file's bytes, in turns.
 
-The file is in the page cache and the model is built beforehand.  `read_bytes` makes a new bytes object, whose memory the
-system has to clear first; `readinto` reads into a buffer that exists, as the model's parameters do, and is the harder
-of the two to keep up with.
+The file is in the page cache and the model is built beforehand.  `read_bytes` makes a new bytes object, whose memory
+the system has to clear first; `readinto` reads into a buffer that exists, as the model's parameters do, and is the
+harder of the two to keep up with.
 """
 
 from __future__ import annotations

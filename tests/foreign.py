@@ -111,6 +111,7 @@ def legacy(value, storages=(), *, keys=None, counts=None, magic=MAGIC, little=Tr
 
 def safetensors(header, content=b""):
     head = header if isinstance(header, bytes) else json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
     return struct.pack("<Q", len(head)) + head + content
 
 

@@ -274,14 +274,14 @@ def test_it_learns():
     x, target = images(4), tensor([0, 1, 2, 3])
     optimizer = optim.Adam(model.parameters(), lr=0.003)
     losses = []
-    for _ in range(12):
+    for _ in range(8):
         manual_seed(0)  # the same dropout each time
         optimizer.zero_grad()
         loss = model.loss(model(x), target)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_gradients_of_the_whole_network():

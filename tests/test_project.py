@@ -108,9 +108,15 @@ def wheel(tmp_path_factory):
 
 def test_wheel_carries_what_it_must(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    for needed in ("minicnn/py.typed", "minicnn/kernels/README.md", "minicnn/data/mnist5k.npz"):
+    for needed in (
+        "minicnn/py.typed",
+        "minicnn/kernels/README.md",
+        "minicnn/data/mnist5k.npz",
+        "minicnn/data/imagenet.txt",
+    ):
         assert needed in names
-    assert any(name.endswith("mnist5k.LICENSE") for name in names)
+    for licence in ("mnist5k.LICENSE", "imagenet.LICENSE"):
+        assert any(name.endswith(f".dist-info/licenses/minicnn/data/{licence}") for name in names)
     outside = {n.split("/")[0] for n in names} - {"minicnn"}
     assert all(n.endswith(".dist-info") for n in outside)
     assert wheel.stat().st_size < 3 << 20

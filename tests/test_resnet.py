@@ -252,6 +252,29 @@ def test_a_plain_block_lets_nothing_past():
     np.testing.assert_array_equal(block(x).numpy(), 0)
 
 
+@pytest.mark.parametrize("name", ["resnet18, option A", "resnet_cifar"])
+def test_what_comes_before_the_blocks_and_after(name):
+    model = SMALL[name]()
+    seen = {}
+    model.layer1.register_forward_pre_hook(lambda module, args: seen.update(enters=args[0]))
+    stages = [stage for stage_name, stage in model.named_children() if stage_name.startswith("layer")]
+    stages[-1].register_forward_hook(lambda module, args, output: seen.update(leaves=output))
+    x = images(model, 2, 32)
+    scores = model(x)
+    entering = np.maximum(model.bn1(model.conv1(x)).numpy(), 0)
+    if name == "resnet18, option A":
+        entering = naive.max_pool2d(entering, 3, 2, 1)
+    np.testing.assert_allclose(seen["enters"].numpy(), entering, rtol=1e-6)
+    expected = seen["leaves"].numpy().mean((2, 3)) @ model.fc.weight.data.T + model.fc.bias.data
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_plain_nets_for_cifar_have_no_shortcuts():
+    for residual in (True, False):
+        blocks = blocks_of(shapes_only("resnet_cifar", 20, residual=residual)).values()
+        assert {block.residual for block in blocks} == {residual}
+
+
 # First weights
 
 

@@ -147,7 +147,9 @@ def test_a_truncated_file_is_an_error(folder, length):
     file = folder / "cut.safetensors"
     file.write_bytes(whole_file()[:length])
     for read in (load, read_metadata):
-        with pytest.raises(ValueError, match=r"load: .*cut\.safetensors.* no whole safetensors file") as caught:
+        with pytest.raises(
+            ValueError, match=r"load: .*cut\.safetensors.* no whole safetensors file"
+        ) as caught:
             read(file)
         assert "\n" not in str(caught.value)
 

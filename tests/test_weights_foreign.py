@@ -110,6 +110,11 @@ def test_every_type(loaded, both, kind):
     assert same(loaded(content), {"odd": np.array(list(b"abc"), np.uint8), "x": array.reshape(2, 2)})
 
 
+def test_truth_values_are_0_and_1_whatever_the_file_says(loaded, both):
+    found = loaded(both({"x": tensor("0", (3,), kind="Bool")}, {"0": b"\x00\x01\x02"}, **{"0": "Bool"}))
+    assert found["x"].tobytes() == b"\x00\x01\x01"
+
+
 def test_bfloat16_becomes_float32(loaded, both):
     values = np.array([1.0, -2.5, np.inf, 2.0**-130], "<f4")  # the last one is subnormal
     raw = (values.view("<u4") >> 16).astype("<u2").tobytes()

@@ -75,6 +75,14 @@ def many_members():
     return content[:-22] + entry + locator + end
 
 
+def uncounted():
+    """A zip file whose end counts one entry less than its directory has."""
+    content = bytearray(zipped({"x": X}, SIX, {"net/version": "3"}))
+    for at in (len(content) - 14, len(content) - 12):
+        content[at : at + 2] = struct.pack("<H", 2)
+    return bytes(content)
+
+
 def swapped(content, at, value, kind="<L"):
     """The last entry of a zip file's directory with another number at `at`."""
     start = content.rindex(b"PK\1\2") + at
@@ -122,6 +130,7 @@ HOSTILE = {
     ),
     "a module of a known name": (program(b"ccollections OrderedDict\nOrderedDict\n."), "refers to"),
     "a name with newlines": (program(b"\x8c\x03a\nb\x8c\x02c\n\x93."), r"refers to a b\.c: only"),
+    "a name with a false escape": (program(b"cos\\o\nx\n."), "no whole pickle|refers to os"),
     "a long name": (program(encoded(Name("a." + "b" * 10**6)) + b"."), r"refers to a\.b*…: only"),
     "INST": (program(b"(ios\nsystem\n."), "a pickle with INST: only"),
     "OBJ": (program(b"(o."), "a pickle with OBJ: only"),
@@ -137,13 +146,14 @@ HOSTILE = {
     "attributes of a tensor": (program(encoded(X) + b"}b."), "sets attributes"),
     "attributes of a class": (program(encoded(Name("torch.FloatStorage")) + b"}b."), "sets attributes"),
     # Memory and stack
-    "BYTEARRAY8": (program(b"\x96" + struct.pack("<Q", 2**40) + b"."), "no whole pickle|BYTEARRAY8"),
+    "BYTEARRAY8": (program(b"\x96" + struct.pack("<Q", 2**40) + b"."), "no whole pickle"),
+    "BYTEARRAY8, whole": (program(b"\x96" + struct.pack("<Q", 1) + b"a."), "a pickle with BYTEARRAY8: only"),
     "a text of 2^62 bytes": (
         program(b"\x8d" + struct.pack("<Q", HUGE) + b"."),
-        "no whole pickle|BINUNICODE8",
+        "no whole pickle",
     ),
     "a text of 4 GB": (program(b"X" + b"\xff" * 4 + b"."), "no whole pickle"),
-    "a number of 2 GB": (program(b"\x8b" + struct.pack("<i", 2**31 - 1) + b"."), "no whole pickle|LONG4"),
+    "a number of 2 GB": (program(b"\x8b" + struct.pack("<i", 2**31 - 1) + b"."), "no whole pickle"),
     "a frame of 2^62 bytes": (program(b"\x95" + struct.pack("<Q", HUGE) + b"}."), None),
     "a huge memo index": (program(b"}r\xff\xff\xff\xff."), None),
     "nested lists": (program(b"]" * 10**5 + b"a" * (10**5 - 1) + b"."), "holds an object of type list"),
@@ -158,14 +168,14 @@ HOSTILE = {
         program(
             b"](" + b"]NaNa" * 10**5 + b"eq\1" + (encoded(Name("collections.OrderedDict")) + b"h\1\x85R") * 99
         ),
-        "more than 1,000,000 steps|a NoneType|no whole pickle",
+        "more than 1,000,000 steps",
     ),
     "a compressed storage": (zipped({"x": X}, SIX, method=zipfile.ZIP_DEFLATED), "or a compressed one"),
     "a zip bomb": (BOMB, r"unpacks to 134,?217,?\d+ bytes, more than 64 times"),
     "a bomb that lies": (swapped(BOMB, 24, 1000), "does not unpack to 1000 bytes"),
     "members over one another": (overlapping(), "members overlap"),
     "four billion members": (many_members(), "4294967296 members, more than"),
-    "a header of a JSON of lists": (safetensors(b"[" * 10**6), "no JSON|none of|nor one of"),
+    "a JSON of lists": (safetensors(b'{"a":' + b"[" * 10**6), "is no JSON"),
     "a JSON of dicts": (safetensors(b'{"a":' * 10**5), "is no JSON"),
     "a header of 2^62 bytes": (struct.pack("<Q", HUGE) + b"{}", "its header has"),
     "a JSON of 100 MB": (struct.pack("<Q", 10**8) + b"{" + bytes(10**8), "its header has 100000000 bytes"),
@@ -251,7 +261,7 @@ HOSTILE = {
     "a name above": (zipped({"x": X}, SIX, {"net/../../x": b""}), "leads out of the file"),
     "a name of Windows": (
         zipped({"x": X}, SIX, {"net/a\\b": b""}).replace(b"a/b", b"a\\b"),
-        "leads out|'net/a",
+        "leads out of the file",
     ),
     "an encrypted member": (swapped(zipped({"x": X}, SIX), 8, 1, "<H"), "encrypted"),
     "an unknown compression": (swapped(zipped({"x": X}, SIX), 10, 99, "<H"), "compression not read here"),
@@ -272,6 +282,7 @@ HOSTILE = {
     "keys of no texts": (legacy({"x": X}, SIX, keys=[["0"]]), "its storages are not"),
     "another count": (legacy({"x": X}, SIX, counts={"0": 5}), "has 5 elements, not 6"),
     "a negative count": (legacy({"x": X}, SIX, counts={"0": -1}), "elements, not 6"),
+    "an entry not counted": (uncounted(), "overlap, or reach outside"),
     "a tar file": (b"sys_info".ljust(257, b"\0") + b"ustar".ljust(300, b"\0"), "first versions of PyTorch"),
     "a zip file of texts": (foreign.archive({"a.txt": b"text"}), "neither NumPy's nor PyTorch's"),
     "a trailing .npy": (npy(np.zeros(2)) + bytes(8), "cannot have shape"),
@@ -282,7 +293,10 @@ HOSTILE = {
         safetensors({"x": entry(offsets=(24, 0))}, bytes(24)),
         "another size than its shape",
     ),
-    "safetensors: overflow": (safetensors({"x": entry(shape=(2**33, 2**33, 0), offsets=(0, 0))}), None),
+    "safetensors: overflow": (
+        safetensors({"x": entry(shape=(2**33, 2**33, 0), offsets=(0, 0))}),
+        "cannot have shape",
+    ),
     "safetensors: endless": (
         safetensors({"x": entry(shape=(0, 10**30), offsets=(0, 0))}),
         "cannot have shape",

@@ -76,6 +76,9 @@ class MetaArray(np.ndarray):
         """Return another one like it."""
         return empty(self.shape, self.dtype)
 
+    def __deepcopy__(self, memo: Any) -> MetaArray:
+        return self.copy()
+
     def any(self, *args: Any, **kwargs: Any) -> Any:
         """No: nothing is known to be an exception."""
         return False

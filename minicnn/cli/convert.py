@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("input", metavar="IN", help="the file to read")
     parser.add_argument(
-        "output", metavar="OUT", help="the file to write: .safetensors or .npz; may be IN, it is replaced whole"
+        "output",
+        metavar="OUT",
+        help="the file to write: .safetensors or .npz; may be IN, it is replaced whole",
     )
 
 
@@ -34,5 +36,6 @@ def run(arguments: argparse.Namespace) -> None:
         save_npz(path, arrays)
     else:
         write(path, arrays, read_header(arguments.input))
+    tensors = "1 tensor" if len(arrays) == 1 else f"{len(arrays)} tensors"
     count = sum(array.size for array in arrays.values())
-    print(f"{path}: {len(arrays)} tensors, {count:,} numbers, {path.stat().st_size:,} bytes")
+    print(f"{path}: {tensors}, {count:,} numbers, {path.stat().st_size:,} bytes")

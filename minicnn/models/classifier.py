@@ -9,10 +9,13 @@ from .. import functional as F
 from ..nn import Module
 from ..tensor import Tensor
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Classifier"]
+__all__ = ["CIFAR10_MEAN", "CIFAR10_STD", "IMAGENET_MEAN", "IMAGENET_STD", "Classifier"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the red, green and blue of ImageNet's pixels, from 0 to 1; the figures everyone uses since Torch7's ResNets."""
+
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+"""Of the 50,000 images that CIFAR-10 is trained with."""
 
 
 class Classifier(Module):

@@ -167,8 +167,8 @@ class InceptionResNetC(ScaledResidual):
 class InceptionResNetV2(Classifier):
     """Inception-ResNet-v2.
 
-    Follows the authors' program layer by layer, and with it Figures 7 and 16 to 20, Table 1's last column, the filter
-    expansion without normalisation (section 3.2) and dropout that keeps 0.8.
+    Follows the authors' program layer by layer, and with it Figures 7 and 16 to 20, Table 1, the filter expansion
+    without normalisation (section 3.2) and dropout that keeps 0.8.
 
     Deviates from the paper as the module's table shows: the stem is not Figure 3, so all sums have 64 channels fewer;
     there are twice as many modules; the last one is not scaled and has no ReLU; a 1×1 convolution comes before the

@@ -215,8 +215,8 @@ class InceptionC(Branches):
 class InceptionV4(Classifier):
     """Inception v4.
 
-    Follows Figure 9 and the modules of Figures 3 to 8 with Table 1's first column; batch normalisation and ReLU after
-    every convolution; dropout that keeps 0.8.
+    Follows Figure 9, the modules of Figures 3 to 8, Table 1; batch normalisation and ReLU after every convolution;
+    dropout that keeps 0.8.
 
     Deviates, or chooses where the paper is in doubt, as the authors' own program does:
 
@@ -261,7 +261,8 @@ class InceptionV4(Classifier):
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.xavier_uniform_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
+        if self.fc.bias is not None:
+            nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a score for each class (N, K)."""

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from .. import nn
 from ..nn.check import one_of
 from ..tensor import Tensor
-from .classifier import IMAGENET_MEAN, Classifier
+from .classifier import CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, Classifier
 from .registry import register
 
 __all__ = ["FORMS", "NiN", "nin"]
@@ -70,8 +70,8 @@ FORMS = {
         ),
         num_classes=10,
         input_shape=(3, 32, 32),
-        mean=(0.4914, 0.4822, 0.4465),  # of the 50,000 images that CIFAR-10 is trained with
-        std=(0.2470, 0.2435, 0.2616),
+        mean=CIFAR10_MEAN,
+        std=CIFAR10_STD,
     ),
     "imagenet": _Form(
         (

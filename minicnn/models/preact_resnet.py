@@ -48,10 +48,10 @@ from .. import functional as F
 from .. import nn
 from ..nn.check import one_of
 from ..tensor import Tensor
-from .classifier import IMAGENET_MEAN, Classifier
+from .classifier import CIFAR10_MEAN, IMAGENET_MEAN, Classifier
 from .registry import register
 from .residual import he_normal_, zero_padded
-from .resnet_cifar import BLOCK_LAYERS, CIFAR10_MEAN, fitting_blocks
+from .resnet_cifar import BLOCK_LAYERS, fitting_blocks
 
 _DEEPEST_BASIC = 110  # layers, of the paper's networks
 

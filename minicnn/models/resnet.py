@@ -149,7 +149,7 @@ class ResNetPaper(ResNet):
     depth : {18, 34, 50, 101, 152}
     num_classes : int
     shortcut : {'A', 'B', 'C'}
-        The paper's Table 3 has 34 layers with each; its Table 4's 50, 101 and 152 use B.
+        The paper's Table 3 has 34 layers with each option, and 50, 101 and 152 with B.
     """
 
     mean, std = IMAGENET_MEAN, (1 / 255,) * 3

@@ -31,14 +31,11 @@ from .. import functional as F
 from .. import nn
 from ..nn.check import one_of
 from ..tensor import Tensor
-from .classifier import Classifier
+from .classifier import CIFAR10_MEAN, Classifier
 from .registry import register
 from .residual import SHORTCUTS, BasicBlock, he_normal_, stage
 
-__all__ = ["BLOCK_LAYERS", "CIFAR10_MEAN", "ResNetCIFAR", "fitting_blocks", "resnet_cifar"]
-
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
-"""Of the red, green and blue of CIFAR-10's training pixels, from 0 to 1."""
+__all__ = ["BLOCK_LAYERS", "ResNetCIFAR", "fitting_blocks", "resnet_cifar"]
 
 BLOCK_LAYERS = {"basic": 2, "bottleneck": 3}
 """Convolutions in a block.  Three stages of n blocks, a first convolution and a dense layer make 6n + 2 or 9n + 2."""

@@ -21,7 +21,9 @@ K. He, X. Zhang, S. Ren, J. Sun, "Delving Deep into Rectifiers", ICCV 2015, sect
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from .. import backend, random
@@ -40,6 +42,7 @@ __all__ = [
     "normal_",
     "ones_",
     "simonyan2014_normal_",
+    "skip",
     "trunc_normal_",
     "uniform_",
     "xavier_normal_",
@@ -181,7 +184,7 @@ def trunc_normal_(
             drawn[outside] = mean + std * generator.standard_normal(int(outside.sum()))
         return drawn
 
-    return _fill(op, tensor, values)
+    return _draw(op, tensor, values)
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
@@ -349,16 +352,48 @@ def _normal_mass(mean: float, std: float, a: float, b: float) -> float:
     return (math.erf((b - mean) / scale) - math.erf((a - mean) / scale)) / 2
 
 
+_drawing: ContextVar[bool] = ContextVar("drawing", default=True)
+
+
+@contextmanager
+def skip() -> Iterator[None]:
+    """Draw nothing inside the block: what would be random stays as it is, in a new layer undefined.
+
+    For a network that gets its weights from a file at once; drawing those of VGG-16 takes seconds.  Constants are
+    still set.
+
+    Examples
+    --------
+    >>> from minicnn import nn
+    >>> trained = nn.Linear(300, 200)
+    >>> with skip():
+    ...     layer = nn.Linear(300, 200)
+    >>> layer.load_state_dict(trained.state_dict())
+    IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+    """
+    token = _drawing.set(False)
+    try:
+        yield
+    finally:
+        _drawing.reset(token)
+
+
 def _uniform(op: str, tensor: Tensor, low: float, high: float, generator: Generator) -> Tensor:
     generator = generator or random.default_generator()
-    return _fill(op, tensor, lambda shape: low + (high - low) * generator.random(shape))
+    return _draw(op, tensor, lambda shape: low + (high - low) * generator.random(shape))
 
 
 def _normal(op: str, tensor: Tensor, mean: float, std: float, generator: Generator) -> Tensor:
     if std < 0:
         raise ValueError(f"{op}: std must be at least 0, got {std}")
     generator = generator or random.default_generator()
-    return _fill(op, tensor, lambda shape: mean + std * generator.standard_normal(shape))
+    return _draw(op, tensor, lambda shape: mean + std * generator.standard_normal(shape))
+
+
+def _draw(op: str, tensor: Tensor, values: Callable[[tuple[int, ...]], Any]) -> Tensor:
+    """Fill with random values, unless inside :func:`skip`."""
+    _check(op, tensor)
+    return _fill(op, tensor, values) if _drawing.get() else tensor
 
 
 def _fill(op: str, tensor: Tensor, values: Callable[[tuple[int, ...]], Any]) -> Tensor:

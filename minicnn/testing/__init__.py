@@ -19,7 +19,20 @@ from __future__ import annotations
 
 from .derivative import Finding, Verdict
 from .gradcheck import gradcheck
+from .network import check_network
+from .network_report import DirectionReport, NetworkReport
 from .report import GradcheckError, GradcheckReport, InputReport
 from .slim import slim
 
-__all__ = ["Finding", "GradcheckError", "GradcheckReport", "InputReport", "Verdict", "gradcheck", "slim"]
+__all__ = [
+    "DirectionReport",
+    "Finding",
+    "GradcheckError",
+    "GradcheckReport",
+    "InputReport",
+    "NetworkReport",
+    "Verdict",
+    "check_network",
+    "gradcheck",
+    "slim",
+]

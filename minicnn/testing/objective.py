@@ -146,7 +146,7 @@ class DirectionLine:
     def __init__(self, objective: Objective, direction: Direction) -> None:
         self._objective = objective
         self._direction = direction
-        self._length = float(np.sqrt(sum(np.vdot(m.values, m.values) for m in direction))) or 1.0
+        self.length = float(np.sqrt(sum(np.vdot(m.values, m.values) for m in direction))) or 1.0
         self._moved = np.zeros(objective.outputs.size, bool)
 
     @property
@@ -158,11 +158,11 @@ class DirectionLine:
             if gradient is not None:
                 with np.errstate(all="ignore"):  # ∞ − ∞: NaN is the right answer
                     total += float(np.sum(gradient[move.index] * move.values))
-        return total / self._length
+        return total / self.length
 
     def slopes(self, t: float) -> Slopes:
         """Return the slopes of φ over the distance t."""
-        here, v, run = self._objective.outputs, self._objective.cotangent, t * self._length
+        here, v, run = self._objective.outputs, self._objective.cotangent, t * self.length
         behind, ahead = (self._objective.outputs_at(self._direction, s) for s in (-t, t))
         self._moved |= (behind != here) | (ahead != here)
         with np.errstate(all="ignore"):
@@ -178,7 +178,7 @@ class DirectionLine:
         (Backward may have rounded a term of an output that stays where it is, such as a softmax's 1.)
         """
         terms = np.abs(self._objective.cotangent * self._objective.outputs)
-        return float(max(terms[self._moved].sum(), terms.max(initial=0.0))) / self._length
+        return float(max(terms[self._moved].sum(), terms.max(initial=0.0))) / self.length
 
 
 class _WeightedSum(Function):
@@ -215,4 +215,5 @@ def _split(row: np.ndarray, tensors: list[Tensor]) -> list[np.ndarray]:
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.shape == b.shape and a.tobytes() == b.tobytes()
+    bits = f"u{a.itemsize}"
+    return a.dtype == b.dtype and np.array_equal(a.view(bits), b.view(bits))

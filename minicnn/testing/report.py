@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .derivative import Finding, Verdict
 
-__all__ = ["GradcheckError", "GradcheckReport", "InputReport"]
+__all__ = ["GradcheckError", "GradcheckReport", "InputReport", "table"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class GradcheckReport:
     def __str__(self) -> str:
         lines = [f"gradcheck: {self._headline()} ({self.settings})"]
         if self.inputs:
-            lines += _table([_HEADINGS, *(_cells(row) for row in self.inputs)])
+            lines += table([_HEADINGS, *(_cells(row) for row in self.inputs)])
         return "\n".join([*lines, *(note for row in self.inputs for note in _notes(row))])
 
     def _headline(self) -> str:
@@ -100,10 +101,10 @@ class GradcheckError(AssertionError):
 
     Attributes
     ----------
-    report : GradcheckReport
+    report : GradcheckReport or NetworkReport
     """
 
-    def __init__(self, report: GradcheckReport) -> None:
+    def __init__(self, report: Any) -> None:
         super().__init__(str(report))
         self.report = report
 
@@ -126,7 +127,8 @@ def _cells(row: InputReport) -> tuple[str, ...]:
     return row.name, str(row.shape), row.how, *measured, str(row.kinks), str(row.artefacts), row.verdict.value
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table, its columns as wide as they need to be."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 

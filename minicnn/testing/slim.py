@@ -10,6 +10,7 @@ adapts to what arrives at it.  On the meta device both the big network and this 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, TypeVar
@@ -42,7 +43,8 @@ def slim(
     and divisible by the groups.  The layers that the classes come from keep theirs: those from which no other
     one lies on the way to an output, auxiliary heads included.
 
-    Weights are He-normal, which keeps the signal alive through any number of ReLUs; biases, and what batch
+    Weights are He-normal, which keeps the signal alive through any number of ReLUs, those of the heads smaller,
+    lest a class be certain and all gradients 0; biases, and what batch
     norm multiplies with and adds, are drawn around their usual 0 and 1, for at these a wrong gradient may look
     right.
 
@@ -89,7 +91,7 @@ def slim(
     _fit(model, layers)
     for layer in layers.values():
         _rebuild(layer, device, dtype)
-        _draw(layer, generator)
+        _draw(layer, layer in heads, generator)
     if hasattr(model, "config"):
         model.config = {}  # type: ignore[assignment]  (get_model would build the wide one)
     return model
@@ -212,13 +214,14 @@ def _shapes(layer: Any) -> dict[str, tuple[int, ...]]:
     return dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (layer.num_features,))
 
 
-def _draw(layer: Any, generator: Any) -> None:
+def _draw(layer: Any, is_head: bool, generator: Any) -> None:
     """Draw weights that no wrong gradient looks right at."""
     if isinstance(layer, nn.BatchNorm2d):
         layer.reset_running_stats()
         if layer.weight is not None:
             nn.init.uniform_(layer.weight, 0.5, 1.5, generator)
     else:
-        nn.init.kaiming_normal_(layer.weight, generator=generator)
+        std = (0.5 if is_head else math.sqrt(2)) / math.sqrt(layer.weight[0].size)
+        nn.init.normal_(layer.weight, 0.0, std, generator)
     if layer.bias is not None:
         nn.init.normal_(layer.bias, 0.0, 0.1, generator)

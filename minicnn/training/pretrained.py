@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend, models
+from .. import backend, models, nn
 from ..data import imagenet
 from ..models import Classifier
 from ..tensor import Tensor, no_grad
@@ -31,6 +31,7 @@ __all__ = ["load_pretrained"]
 def load_pretrained(
     name: str,
     path: str | os.PathLike[str],
+    /,
     *,
     variant: str | None = None,
     transform_input: bool | None = None,
@@ -82,7 +83,8 @@ def load_pretrained(
     asked = {"model": name, **{key: value for key, value in options.items() if value is not None}, **config}
     about, state = read_metadata(path), load(path)
     told = _told(path, name, about) or _guessed(asked, state)
-    model = _build({**told, **asked})
+    with nn.init.skip():
+        model = _build({**told, **asked})
     model.load_state_dict(state)
     return Trained(model.eval(), _classes(path, about, model), str(about.get("data", "unknown")))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .. import models
+from .. import models, nn
 from ..data import Dataset
 from ..models import Classifier
 from ..weights import load, read_metadata
@@ -96,7 +96,8 @@ def load_trained(path: str | os.PathLike[str]) -> Trained:
 
 def _build(path: str | os.PathLike[str], config: dict[str, Any]) -> Classifier:
     try:
-        return models.get_model(**config)
+        with nn.init.skip():
+            return models.get_model(**config)
     except TypeError as error:
         raise ValueError(f"{os.fspath(path)!r} describes a model that cannot be built: {error}") from None
 

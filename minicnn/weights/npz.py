@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,6 +79,8 @@ def save_npz(path: str | os.PathLike[str], state_dict: Mapping[str, Any]) -> Non
     ...     dict(np.load(f"{folder}/w.npz"))
     {'fc.bias': array([1., 1.])}
     """
+    import zipfile
+
     arrays = {name: row_major(name, value) for name, value in state_dict.items()}
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():

@@ -75,7 +75,7 @@ def unpacked(file: Mapped, member: Member) -> np.ndarray:
         )  # one more byte shows that there are too many
     except zlib.error:
         content = b""
-    if len(content) != member.size or not inflate.eof:
+    if len(content) != member.size:
         raise Refused(f"is damaged: a compressed member does not unpack to {member.size} bytes")
     return np.frombuffer(bytearray(content), np.uint8)
 
@@ -109,8 +109,8 @@ def _members(file: Mapped) -> dict[str, Member]:
 def _directory(file: Mapped) -> tuple[int, int, int]:
     """Return the number of the directory's entries, where it begins and where it ends."""
     end = file.size - _END.size
-    signature, *_, count, size, start, comment = _END.unpack(file.text(max(end, 0), _END.size))
-    if signature != b"PK\5\6" or comment:
+    signature, *_, count, size, start, _ = _END.unpack(file.text(max(end, 0), _END.size))
+    if signature != b"PK\5\6":
         raise Refused("is no whole zip file: it is cut short, or goes on after the zip file's end")
     at = end - _LOCATOR64.size
     if at >= 0 and file.text(at, 4) == b"PK\6\7":

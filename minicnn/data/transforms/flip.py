@@ -20,6 +20,11 @@ class RandomHorizontalFlip:
     generator : numpy.random.Generator, optional
         Default: minicnn's, see :func:`minicnn.manual_seed`.
 
+    Raises
+    ------
+    ValueError
+        If `p` is no probability.
+
     Examples
     --------
     >>> RandomHorizontalFlip(p=1)(np.array([[[[1, 2, 3]]]], np.uint8))

@@ -33,6 +33,10 @@ class TenCrop:
     ValueError
         If the size is none, or the images are smaller.
 
+    Notes
+    -----
+    torchvision mirrors the image before it cuts: its last five are the same, left and right exchanged in their order.
+
     References
     ----------
     A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", 2012,

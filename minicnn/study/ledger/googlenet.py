@@ -103,7 +103,7 @@ CLAIMS = [
             ("convolution", "weights"): contradicts(
                 "9,408",
                 "64 kernels of 7×7 on 3 colours have 7·7·3·64 = 9,408 weights. Printed is what a separable "
-                "convolution has, 8 maps of each colour and then 1×1: 7·7·3·8 + 24·64 = 2,712, 1,000 to the K",
+                "convolution has, 8 maps of each colour and then 1×1: 7·7·3·8 + 24·64 = 2,712, with 1,000 to the K",
             ),
             **{(row, "weights"): _contradiction(row, "weights") for row in _MODULES},
         },

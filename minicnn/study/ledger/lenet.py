@@ -14,11 +14,12 @@ CLAIMS = [
     *table(
         "Figure 2",
         """
-        row     layers  output
-        C1      c1      6@28×28
-        S2      s2      6@14×14
-        C3      c3      16@10×10
-        S4      s4      16@5×5
+        row     layers  input  output
+        input   –       32×32  –
+        C1      c1      –      6@28×28
+        S2      s2      –      6@14×14
+        C3      c3      –      16@10×10
+        S4      s4      –      16@5×5
         """,
         network="lenet5 variant=paper",
     ),

@@ -1,8 +1,8 @@
 """Pre-activation: K. He, X. Zhang, S. Ren and J. Sun, "Identity Mappings in Deep Residual Networks", 2016.
 
-For ImageNet the paper changes the blocks, not the sizes of Table 1 of He et al. 2015.  It prints no counts there;
-those below are of imgclsmob's networks, whose first unit normalises what the first layer has normalised already, and
-of BiT's, which start as these do.
+For ImageNet the paper changes the blocks, not the sizes of Table 1 of He et al. 2015, and prints no counts.  Those
+below are of the networks of https://github.com/osmr/imgclsmob, whose first unit normalises what the first layer has
+normalised already, and of https://github.com/google-research/big_transfer, which start as these do.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ CLAIMS = [
         },
     ),
     *table(
-        "BiT R50x1 and R101x1",
+        "big_transfer, R50x1 and R101x1",
         """
         network           parameters
         preact_resnet50   25,549,352

@@ -131,7 +131,7 @@ def parse(text: str, kilo: int = 1000) -> Printed:
     Examples
     --------
     >>> parse("2.7K")
-    Number(value=Decimal('2700.0'), unit=Decimal('100.0'))
+    Number(value=Decimal('2700.0'), unit=Decimal('100'))
     >>> parse("1.8×10⁹").rounds(1_814_073_344)
     True
     >>> parse("6@28×28").show((6, 28, 28)), parse("28×28×6").show((6, 28, 28))
@@ -150,7 +150,7 @@ def parse(text: str, kilo: int = 1000) -> Printed:
 
 def _scale(text: str, kilo: int) -> Decimal | None:
     """Return what a number's unit stands for; None if it is none that is known."""
-    if text[:1] in ("×", "·") and text:
+    if text.startswith(("×", "·")):
         return Decimal(10) ** int(text[1:].strip()[2:].translate(_SUPERSCRIPTS))
     if text not in _SCALES:
         return None

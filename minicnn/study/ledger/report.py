@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .judge import Entry, totals
+from .verdict import Entry, totals
 
 __all__ = ["lines", "renderables"]
 

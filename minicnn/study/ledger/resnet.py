@@ -17,7 +17,7 @@ _SIZES = """
     conv5_x  layer4   7×7
     average  avgpool  1×1
 """
-_IMAGENET = ("plain18", "plain34", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+_IMAGENET = ["plain18", "plain34", *(f"resnet{depth} variant=paper" for depth in (18, 34, 50, 101, 152))]
 
 CLAIMS = [
     *(claim for network in _IMAGENET for claim in table("Table 1", _SIZES, network=network)),
