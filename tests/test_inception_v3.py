@@ -149,6 +149,25 @@ def test_the_names_are_torchvisions():
     assert list(without) == [name for name in state if not name.startswith("AuxLogits")]
 
 
+def test_branches_are_stacked_in_torchvisions_order():
+    """In any other order the weights would load as well, and be wrong."""
+    a, c = (
+        "branch1x1 branch5x5_2 branch3x3dbl_3 branch_pool",
+        "branch1x1 branch7x7_3 branch7x7dbl_5 branch_pool",
+    )
+    e = "branch1x1 branch3x3_2a branch3x3_2b branch3x3dbl_3a branch3x3dbl_3b branch_pool"
+    orders = dict(zip(BRANCHES, [a, a, a, "branch3x3 branch3x3dbl_3 pool", c, c, c, c], strict=False))
+    orders |= {"Mixed_7a": "branch3x3_2 branch7x7x3_4 pool", "Mixed_7b": e, "Mixed_7c": e}
+    model, found = narrow().eval(), {}
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda _, args, output, name=name: found.update({name: output.numpy()}))
+    with no_grad():
+        model(images(1, 139))
+    for name, order in orders.items():
+        branches = [found[f"{name}.{branch}"] for branch in order.split()]
+        np.testing.assert_array_equal(found[name], np.concatenate(branches, 1))
+
+
 def test_normalisation_adds_a_thousandth():
     norms = [module for module in shape_of().modules() if isinstance(module, nn.BatchNorm2d)]
     assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.1)}

@@ -250,19 +250,20 @@ def test_a_table_is_read_as_it_is_printed():
     read = table(
         "Table 9",
         """
-        row         layers   output     MACs
-        first conv  c1       6@28×28    –
-        both        c1 + c3  16@10×10   0.3 M
+        row         layers   input    output     MACs
+        first conv  c1       –        6@28×28    –
+        both        c1 + c3  1@32×32  16@10×10   0.3 M
         """,
         network="lenet5",
         because={("both", "MACs"): cut},
     )
     assert [(c.where, c.layers, c.quantity, c.printed, c.because) for c in read] == [
         ("Table 9, first conv", "c1", "output", "6@28×28", None),
+        ("Table 9, both", "c1 + c3", "input", "1@32×32", None),
         ("Table 9, both", "c1 + c3", "output", "16@10×10", None),
         ("Table 9, both", "c1 + c3", "MACs", "0.3 M", cut),
     ]
-    assert [judge(claim).ours for claim in read] == ["6@28×28", "16@10×10", "357,600"]
+    assert [judge(claim).ours for claim in read] == ["6@28×28", "1@32×32", "16@10×10", "357,600"]
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,10 @@ def test_a_network_moves_there_but_not_back():
     assert layer.weight.device == "meta"
     with pytest.raises(ValueError, match="no values"):
         layer.to("cpu")
+
+
+def test_nothing_can_be_loaded_there():
+    with minicnn.device("meta"):
+        layer = nn.Linear(2, 3)
+    with pytest.raises(ValueError, match="no memory to load into"):
+        layer.load_state_dict(nn.Linear(2, 3).state_dict())

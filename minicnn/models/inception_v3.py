@@ -61,7 +61,7 @@ LABEL_SMOOTHING = 0.1
 """The part of each label that all classes share (section 7)."""
 
 AUXILIARY_WEIGHT = 0.4
-"""What the auxiliary classifier's loss counts for; TensorFlow's training program has it, the paper has none."""
+"""What the auxiliary classifier's loss counts for; TensorFlow's training program has it, the paper states none."""
 
 _STD = 0.1  # of the first weights, but for these
 _STD_OF = {"AuxLogits.conv1.conv": 0.01, "AuxLogits.fc": 0.001}
@@ -263,11 +263,12 @@ class InceptionV3(Classifier):
       256 channels, and there are four modules of Figure 6;
     - in the first three modules a 5×5 stays whole: of Figure 5's branches the longer one is as drawn, the other a 1×1
       and a 5×5.  In the first reduction (Figure 10) the shorter branch has no 1×1;
-    - dropout by 0.5 before the last layer, torchvision's; TensorFlow's model drops 0.2, the paper mentions none;
+    - dropout by 0.5 before the last layer, torchvision's; TensorFlow's model drops 0.2;
     - the 3×3 average pools count the zeros around the image, as torchvision's do; TensorFlow's do not;
-    - the auxiliary loss weighs 0.4, as in TensorFlow's training program; the paper states no weight.
+    - the auxiliary loss weighs 0.4, as in TensorFlow's training program; sections 4 and 8 state no weight.
 
-    The paper contradicts itself on the figures: section 6 has Figures 5, 10 and 6 where Table 1 has 6, 10 and 7.
+    The paper contradicts itself on the figures: for the modules on 17×17 and 8×8 section 6 names Figures 5 and 6, Table
+    1 Figures 6 and 7.
 
     First weights are torchvision's: normal with deviation 0.1, 0.01 in the auxiliary 5×5 and 0.001 in the auxiliary
     dense layer, cut off at ±2.  (torchvision states the 0.01 but draws 0.1: it puts the number on the block, and reads

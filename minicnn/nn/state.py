@@ -49,6 +49,8 @@ def load(
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"load_state_dict: state must map names to arrays, got {type(state).__qualname__}")
+    if any(tensor.device == "meta" for tensor in targets.values()):
+        raise ValueError(f"load_state_dict: {model} is on the meta device, where there is no memory to load into")
     missing = [name for name in targets if name not in state and name not in optional]
     unexpected = [name for name in state if name not in targets]
     arrays = {name: _array(state[name]) for name in targets if name in state}

@@ -30,7 +30,7 @@ def _contradiction(row: str, quantity: str) -> Because:
     return contradicts(
         f"{weights if quantity == 'weights' else ops:,}",
         f"the widths of this row make {c}·({one} + {red3} + {red5} + {proj}) + 9·{red3}·{three} + 25·{red5}·{five} = "
-        f"{weights:,} weights, {weights / 1024:.2f}K, and {weights:,}·{grid}² = {ops:,} ops; its printed weights would "
+        f"{weights:,} weights, {weights / 1024:g}K, and {weights:,}·{grid}² = {ops:,} ops; its printed weights would "
         f"take {printed}·1024·{grid}² = {printed * 1024 * grid**2:,}",
     )
 

@@ -96,9 +96,8 @@ def measure(network: str) -> dict[str, Part]:
     """
     with backend.device("meta"), no_grad():
         model = models.get_model(**configuration(network))
-        images = Tensor(
-            backend.get().zeros((2, *model.input_shape), "float32")
-        )  # one has no variance to train with
+        shape = 2, *model.input_shape  # two images, for a single one has no variance to train with
+        images = Tensor(backend.get().zeros(shape, "float32"))
         parts = _run(model.eval(), images)
         if any(name not in parts for name, _ in model.named_modules()):
             parts = {**_run(model.train(), images), **parts}

@@ -8,16 +8,7 @@ normalised already, and of https://github.com/google-research/big_transfer, whic
 from __future__ import annotations
 
 from .claim import COUNTED, Because, deviates, table
-
-_SIZES = """
-    row      layers   output
-    conv1    conv1    112×112
-    conv2_x  layer1   56×56
-    conv3_x  layer2   28×28
-    conv4_x  layer3   14×14
-    conv5_x  layer4   7×7
-    average  avgpool  1×1
-"""
+from .resnet import SIZES
 
 
 def _normalised_twice(ours: str, printed: str) -> Because:
@@ -30,7 +21,7 @@ CLAIMS = [
     *(
         claim
         for depth in (18, 34, 50, 101, 152, 200)
-        for claim in table("He et al. 2015, Table 1", _SIZES, network=f"preact_resnet{depth}")
+        for claim in table("He et al. 2015, Table 1", SIZES, network=f"preact_resnet{depth}")
     ),
     *table(
         "imgclsmob",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .claim import COUNTED, cut_off, table
 
-_SIZES = """
+SIZES = """
     row      layers   output
     conv1    conv1    112×112
     conv2_x  layer1   56×56
@@ -20,7 +20,7 @@ _SIZES = """
 _IMAGENET = ["plain18", "plain34", *(f"resnet{depth} variant=paper" for depth in (18, 34, 50, 101, 152))]
 
 CLAIMS = [
-    *(claim for network in _IMAGENET for claim in table("Table 1", _SIZES, network=network)),
+    *(claim for network in _IMAGENET for claim in table("Table 1", SIZES, network=network)),
     *table(
         "Table 1",
         """
