@@ -186,3 +186,30 @@ def test_scratch_is_per_thread_and_purpose_and_grows():
     thread.start()
     thread.join()
     assert not np.shares_memory(others[0], scratch("test a", (4,), np.dtype("f4")))
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_ctrl_c_while_a_thread_starts_leaves_none_behind(goes_on):
+    code = """
+import threading
+from concurrent.futures import thread
+from minicnn.backend.parallel import parallel_for, set_num_threads
+
+class Interrupted(thread.threading.Thread):
+    def start(self):
+        super().start()
+        raise KeyboardInterrupt  # before the executor has written down that it runs
+
+set_num_threads(3)
+right = threading.Thread
+threading.Thread = Interrupted
+try:
+    parallel_for(8, lambda i: None)
+except KeyboardInterrupt:
+    print("interrupted")
+threading.Thread = right
+"""
+    code += 'parallel_for(8, lambda i: print("on", end=" "))' * goes_on
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "interrupted\n" + "on " * 8 * goes_on

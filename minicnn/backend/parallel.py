@@ -66,6 +66,12 @@ class _Pool:
                 return [self.executor.submit(contextvars.copy_context().run, work) for _ in range(copies)]
             except RuntimeError:  # the interpreter is shutting down: the caller does all the work itself
                 return []
+            except BaseException:
+                # Ctrl-C while a thread was being started: the executor may not know of it, would not end it, and
+                # the process would wait for it for ever.  Told to shut down, every thread ends by itself.
+                self.executor.shutdown()
+                self.executor = None
+                raise
 
 
 class _BlasLimit:
