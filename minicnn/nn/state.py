@@ -49,8 +49,6 @@ def load(
     """
     if not isinstance(state, Mapping):
         raise TypeError(f"load_state_dict: state must map names to arrays, got {type(state).__qualname__}")
-    if any(tensor.device == "meta" for tensor in targets.values()):
-        raise ValueError(f"load_state_dict: {model} is on the meta device, where there is no memory to load into")
     missing = [name for name in targets if name not in state and name not in optional]
     unexpected = [name for name in state if name not in targets]
     arrays = {name: _array(state[name]) for name in targets if name in state}
@@ -97,6 +95,8 @@ def _fault(array: Any, target: Any) -> str:
         be = backend.of(array)
     except TypeError:
         return f" is no array but of type {type(array).__qualname__}"
+    if backend.of(target) is backend.meta is not be:
+        return " is on the meta device, where there is no memory to load into"
     if array.shape != target.shape:
         return f" has shape {array.shape}, must have {target.shape}"
     if array.dtype != target.dtype and not (be.is_float(array.dtype) and be.is_float(target.dtype)):
