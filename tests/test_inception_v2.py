@@ -159,6 +159,14 @@ def test_what_the_modules_put_side_by_side():
     np.testing.assert_array_equal(strided(x).numpy()[:, 6:, 0, 2], x.numpy()[:, :, :3, 4:].max((2, 3)))
 
 
+def test_a_strided_module_takes_odd_sides_and_pools_their_last_pixels_alone():
+    x = np.random.default_rng(0).uniform(size=(2, 320, 5, 6)).astype("float32")
+    y = StridedInceptionV2Module(FIGURE_5["3c"])(Tensor(x)).numpy()
+    assert y.shape == (2, 576, 3, 3)
+    below = [[x[:, :, 2 * p : 2 * p + 3, 2 * q : 2 * q + 3].max((2, 3)) for q in range(3)] for p in range(3)]
+    np.testing.assert_array_equal(y[:, 256:], np.transpose(below, (2, 3, 0, 1)))
+
+
 def test_relu_comes_last():
     """So nothing is negative, and the normalised values, of mean β = 0, are cut in two."""
     y = ConvBN(3, 4, 3)(Tensor(np.random.default_rng(0).normal(size=(2, 3, 9, 9)).astype("float32"))).numpy()
@@ -253,7 +261,7 @@ def test_state_travels(tmp_path):
 
 def test_images_of_any_size_and_the_config():
     model = narrow().eval()
-    for size in ((65, 130), (224, 224)):
+    for size in ((65, 130), (7, 75), (224, 224)):
         assert model(Tensor(np.zeros((1, 3, *size), dtype="float32"))).shape == (1, 5)
     with pytest.raises(ValueError, match=r"images must be \(N, 3, H, W\), got \(1, 1, 224, 224\)"):
         model(Tensor(np.zeros((1, 1, 224, 224), dtype="float32")))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import tracemalloc
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from minicnn import models
+import minicnn
+from minicnn import models, nn
 from minicnn.cli import main
-from minicnn.study import summary
+from minicnn.study import cost, summary
 from minicnn.study.ledger import Claim, Entry, entries, judge, totals
 from minicnn.study.ledger import verdict as verdict
 from minicnn.study.ledger.claim import UNVERIFIED, cut_off, deviates, table
@@ -147,6 +150,38 @@ def test_the_arithmetic_in_reasons_is_right():
     assert sum(text.count(" = ") for text in texts) == len(found), "a formula that was not read"
 
 
+@pytest.mark.parametrize(
+    ("network", "rectified_sums", "printed"),
+    [
+        ("inception_v2", 0, "2,048.06 M"),
+        ("inception_v3 aux_logits=False", 0, "5,743.06 M"),
+        ("inception_v4", 0, "12,304.93 M"),
+        # a ReLU for each sum of the residual blocks but the last; what is added comes from `up`, which has a bias
+        ("inception_resnet_v2", 10 * 320 * 35**2 + 20 * 1088 * 17**2 + 9 * 2080 * 8**2, "13,188.64 M"),
+    ],
+)
+def test_what_others_count_beside_multiply_adds_is_as_the_reasons_say(network, rectified_sums, printed):
+    """Half the floating-point operations, by the rules of imgclsmob, whose printed figures these are."""
+    parts = measure(network)
+    with minicnn.device("meta"):
+        modules = dict(models.get_model(**configuration(network)).named_modules())
+    normalised = pooled = joined = 0
+    for name in modules.keys() & parts.keys():
+        module, outputs = modules[name], math.prod(parts[name].output_shape)
+        if isinstance(module, nn.BatchNorm2d):
+            normalised += outputs
+        elif isinstance(module, nn.Conv2d) and module.bias is None:
+            joined += module.weight.shape[0] * module.weight.shape[1]
+        elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d):
+            pooled += cost(module, parts[name].input_shape, parts[name].output_shape).connections
+    operations = 5 * normalised + rectified_sums + pooled - joined
+    assert parse(printed).rounds(parts[""].macs + operations // 2)
+    for claim in claims():
+        if claim.network == network and claim.quantity == "MACs" and claim.because and claim.because.ours:
+            assert f" = {parts[''].macs + operations // 2:,}" in claim.because.reason
+            assert all(f"{n:,}" in claim.because.reason for n in (normalised, pooled, joined) if n)
+
+
 # The rule
 
 
@@ -220,6 +255,22 @@ def test_a_wrong_figure_cannot_hide(agreeing):
         assert judge(wrong).verdict == "unexplained", (entry, wrong)
         changed += 1
     assert changed > (250 if agreeing else 35)
+
+
+@pytest.mark.parametrize("row", ["3a", "5a"], ids=["equal or rounds", "explained"])
+def test_a_network_that_is_not_the_one_of_its_paper_is_found_out(monkeypatch, capsys, row):
+    """One map more after a module's 1×1 convolutions, which no output shows; GoogLeNet's (5a) has excuses."""
+    widths = import_module("minicnn.models.googlenet").TABLE_1
+    inputs, one, reduced, *rest = widths[row]
+    monkeypatch.setitem(widths, row, (inputs, one, reduced + 1, *rest))
+    measure.cache_clear()
+    try:
+        assert main(["ledger", "googlenet"]) == 1
+    finally:
+        measure.cache_clear()
+    wrong = [line for line in capsys.readouterr().out.splitlines() if "unexplained" in line]
+    assert any(f"Table 1, ({row})" in line and "weights" in line for line in wrong)
+    assert any("whole network" in line and "parameters" in line for line in wrong)
 
 
 def test_a_difference_without_a_reason_is_unexplained():

@@ -1,6 +1,7 @@
 """The meta device: every operation on it has the shapes and dtypes it has on the CPU, for no memory."""
 
 import copy
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -77,6 +78,25 @@ def test_copies_have_no_memory_either():
     with minicnn.device("meta"):
         layer = nn.Linear(10**6, 10**6)
     assert copy.deepcopy(layer).weight.device == "meta"
+
+
+def test_a_pickle_holds_the_shape_only():
+    with minicnn.device("meta"):
+        written = pickle.dumps(nn.Linear(10**6, 10**6))
+    assert len(written) < 10_000
+    weight = pickle.loads(written).weight
+    assert (weight.device, weight.shape, weight.dtype) == ("meta", (10**6, 10**6), np.float32)
+
+
+def test_values_are_not_fetched_from_where_they_are():
+    class OnAGPU:  # as CuPy's arrays, which NumPy cannot convert
+        shape, dtype = (2, 3), np.dtype("float32")
+
+        def __array__(self, *args, **kwargs):
+            raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+    array = meta.to_device(OnAGPU())
+    assert (array.shape, array.dtype) == ((2, 3), np.float32)
 
 
 def test_devices_do_not_mix():

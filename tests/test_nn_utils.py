@@ -27,6 +27,12 @@ def test_gradients_are_clipped_by_their_common_norm(max_norm):
     assert tensors[2].grad is None
 
 
+def test_one_tensor_is_clipped_as_a_list_of_one_is():
+    (w,) = with_grads(np.array([[3.0, 4.0]]))
+    assert clip_grad_norm_(w, 1.0) == 5.0
+    np.testing.assert_allclose(w.grad, [[0.6, 0.8]])
+
+
 def test_large_gradients_do_not_overflow():
     (w,) = with_grads(np.full(4, 1e30, np.float32))
     assert clip_grad_norm_([w], 1.0) == pytest.approx(2e30)

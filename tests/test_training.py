@@ -341,6 +341,7 @@ def test_training_needs_images(digits):
         ("lenet5", {"variant": "paper"}, ("Adam", 0.005, 50)),
         ("alexnet", {"variant": "paper"}, ("SGD", 0.01, 128)),
         ("vgg16_bn", {}, ("SGD", 0.01, 256)),
+        ("inception_v2", {}, ("SGD", 0.0075, 32)),
         ("inception_v3", {}, ("RMSprop", 0.045, 32)),
         ("inception_resnet_v2", {}, ("RMSprop", 0.045, 32)),
         ("resnet_cifar", {"depth": 20}, ("SGD", 0.1, 128)),
@@ -387,6 +388,8 @@ def test_the_schedules_are_the_papers():
     assert rates_of(RECIPES["lenet5:*"])[-1] == pytest.approx(0, abs=1e-12)
     cifar = rates_of(RECIPES["resnet_cifar:*"])  # 64k steps of 128 images; a tenth after 32k and 48k
     assert [cifar[81], cifar[82], cifar[122], cifar[123]] == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    googlenet, v2 = rates_of(RECIPES["googlenet:*"]), rates_of(RECIPES["inception_v2:*"])
+    assert (v2[7], v2[8] / v2[0]) == pytest.approx((0.0075, googlenet[48] / googlenet[0]))  # six times faster
     v3 = rates_of(RECIPES["inception_v3:*"])
     assert v3[:4] == pytest.approx([0.045, 0.045, 0.045 * 0.94, 0.045 * 0.94])
 

@@ -79,6 +79,9 @@ class MetaArray(np.ndarray):
     def __deepcopy__(self, memo: Any) -> MetaArray:
         return self.copy()
 
+    def __reduce__(self) -> Any:
+        return empty, (self.shape, self.dtype)
+
     def any(self, *args: Any, **kwargs: Any) -> Any:
         """No: nothing is known to be an exception."""
         return False
@@ -147,7 +150,7 @@ def asarray(value: Any, dtype: Any = None) -> MetaArray:
     """Return the shape of what ``numpy.asarray`` would give."""
     if isinstance(value, MetaArray) and dtype in (None, value.dtype):
         return value
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    array = value if hasattr(value, "shape") else np.asarray(value)  # no values are fetched from a GPU
     return empty(array.shape, dtype or array.dtype)
 
 

@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"{error.strerror or error}{where}", _MISTAKE)
     except (ValueError, FloatingPointError, ImportError) as error:
         return _complain(str(error), _MISTAKE)
+    except MemoryError as error:
+        return _complain(f"there is not enough memory; {error}".rstrip("; "), _MISTAKE)
 
 
 def _run(argv: list[str]) -> int:
@@ -95,5 +97,7 @@ def _parser() -> Parser:
 
 
 def _complain(message: str, status: int) -> int:
-    print(f"minicnn: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # A file may have chosen the names in it: none of them gets to command the terminal.
+    print("minicnn: " + "".join(c if c.isprintable() else "�" for c in line), file=sys.stderr)
     return status

@@ -66,9 +66,11 @@ def option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"must be NAME=VALUE, got {text!r}")
+    if name == "model":
+        raise argparse.ArgumentTypeError("must not be the model, which is named by itself")
     try:
         return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: of deep nesting
         return name, value
 
 

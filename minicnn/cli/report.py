@@ -30,6 +30,7 @@ def print_evaluation(evaluation: Evaluation, classes: Sequence[str]) -> None:
 
 def _matrix(confusion: np.ndarray, classes: Sequence[str]):
     """Return the confusion matrix as a table; mistakes stand out."""
+    from rich.markup import escape
     from rich.table import Table
 
     numbered = [name if name == str(i) else f"{i} {name}" for i, name in enumerate(classes)]
@@ -37,7 +38,7 @@ def _matrix(confusion: np.ndarray, classes: Sequence[str]):
     for column in table.columns[1:]:
         column.justify = "right"
     for i, row in enumerate(confusion):
-        table.add_row(numbered[i], *(_cell(int(number), i == j) for j, number in enumerate(row)))
+        table.add_row(escape(numbered[i]), *(_cell(int(number), i == j) for j, number in enumerate(row)))
     return table
 
 

@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         set_num_threads(arguments.threads)
     manual_seed(arguments.seed)
     train, test = data.load(arguments.data)
+    _check_classes(arguments, train)
     model = build_model(arguments, num_classes=len(train.classes))
     prepare(model, train)  # images that do not fit are an error before there is a folder
     recipe = _recipe(arguments, model, train)
@@ -77,6 +78,13 @@ def run(arguments: argparse.Namespace) -> None:
         print_evaluation(history.evaluation, test.classes)
     print(f"written to {folder.path}")
     _draw(folder, history, model, test.classes)
+
+
+def _check_classes(arguments: argparse.Namespace, train: Dataset) -> None:
+    count = len(train.classes)
+    asked = dict(arguments.options).get("num_classes", count)
+    if asked != count:
+        raise ValueError(f"train: num_classes is that of the data, {count} of {train.name!r}; got {asked!r}")
 
 
 def _recipe(arguments: argparse.Namespace, model: Classifier, train: Dataset) -> Recipe:

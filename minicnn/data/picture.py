@@ -52,6 +52,8 @@ def decoded(op: str, name: str, convert: Callable[[Any], np.ndarray]) -> np.ndar
     from PIL import Image, ImageOps
 
     try:
+        if os.path.exists(name) and not os.path.isfile(name):  # opening a pipe would wait for its writer
+            raise ValueError("it is no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(name) as file:

@@ -208,7 +208,7 @@ class AlexNetTorchvision(DenseHeadClassifier):
     """
 
     input_shape = (3, 224, 224)
-    any_size = True
+    any_size, smallest = True, 63
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     resize = 256
     map_size = 6

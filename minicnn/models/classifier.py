@@ -37,6 +37,8 @@ class Classifier(Module):
         The images it is made for.
     any_size : bool
         Whether images of other sizes do as well.
+    smallest : int
+        The shorter side, in pixels, of the smallest of them.
     mean, std : tuples of float, one for each channel or one for all
         What to subtract from the pixels, which are 0 where there is background and 1 where there is ink, or
         full light, and what to divide by then.
@@ -69,6 +71,7 @@ class Classifier(Module):
 
     input_shape: tuple[int, int, int]
     any_size: bool = False
+    smallest: int = 1
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     resize: int | None = None
@@ -76,8 +79,9 @@ class Classifier(Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Check the images, then run the network and its hooks."""
-        if args and isinstance(args[0], Tensor):
-            self._check_images(args[0].shape)
+        images = args[0] if args else next(iter(kwargs.values()), None)
+        if hasattr(images, "shape"):
+            self._check_images(images.shape)
         return super().__call__(*args, **kwargs)
 
     def _check_images(self, shape: tuple[int, ...]) -> None:
@@ -85,6 +89,10 @@ class Classifier(Module):
         if len(shape) != 4 or shape[1] != channels or not (self.any_size or list(shape[2:]) == size):
             wanted = ["N", channels, *(["H", "W"] if self.any_size else size)]
             raise ValueError(f"{self._name}: images must be ({', '.join(map(str, wanted))}), got {shape}")
+        if min(shape[2:]) < self.smallest:
+            raise ValueError(
+                f"{self._name}: images must be at least {self.smallest}×{self.smallest}, got {shape[2]}×{shape[3]}"
+            )
 
     def loss(self, output: Any, target: Tensor) -> Tensor:
         """Return what training makes small, averaged over the images: here the cross entropy.

@@ -343,6 +343,7 @@ class GoogLeNetPaper(GoogLeNet):
         With auxiliary heads, whose dense layer takes 4×4 pixels only, images must be 224×224.
     """
 
+    smallest = 31
     mean, std = IMAGENET_MEAN, (1 / 255,)  # pixels from 0 to 255, less the mean
 
     def __init__(self, num_classes: int = 1000, aux_logits: bool = True) -> None:
@@ -386,7 +387,7 @@ class GoogLeNetTorchvision(GoogLeNet):
         1 first.  torchvision's trained weights need it.
     """
 
-    any_size = True
+    any_size, smallest = True, 15
     mean, std = IMAGENET_MEAN, IMAGENET_STD
 
     def __init__(

@@ -17,7 +17,7 @@ The paper's Figure 15 with the modules for v2, and the network as its authors pu
     2144            dropout, 20 %              1536            the same
     1000            linear                     1000            the same
                                                parameters      55,843,464
-                                               10⁹ MACs        13.156
+                                               multiply-adds   13.156 G
 
 The paper contradicts itself on the left column's numbers.  Reduction-A makes 384 + 384 + 384 = 1152 maps, but Figure
 17 adds 1154 to them; Reduction-B makes 1152 + 384 + 288 + 320 = 2144, but Figure 19 adds 2048.
@@ -188,7 +188,7 @@ class InceptionResNetV2(Classifier):
     """
 
     input_shape = (3, 299, 299)
-    any_size = True
+    any_size, smallest = True, 75
     resize = 342
     mean = std = (0.5, 0.5, 0.5)  # pixels from −1 to 1
 
@@ -205,7 +205,7 @@ class InceptionResNetV2(Classifier):
             *(InceptionResNetC(c) for _ in range(9)), InceptionResNetC(last, relu=False)
         )  # 2080@8×8
         self.conv = conv(2080, 1536, 1)  # 1536@8×8
-        self.pool = nn.AdaptiveAvgPool2d(1)  # 1536@1×1
+        self.avgpool = nn.AdaptiveAvgPool2d(1)  # 1536@1×1
         self.dropout = nn.Dropout(0.2)
         self.fc = nn.Linear(1536, num_classes)
         self.reset_parameters()
@@ -220,10 +220,10 @@ class InceptionResNetV2(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a score for each class (N, K)."""
-        x = self.inception_a(self.mixed_5b(self.stem(x)))  # N, 320, 35, 35
-        x = self.inception_b(self.reduction_a(x))  # N, 1088, 17, 17
-        x = self.inception_c(self.reduction_b(x))  # N, 2080, 8, 8
-        x = self.pool(self.conv(x))  # N, 1536, 1, 1
+        x = self.inception_a(self.mixed_5b(self.stem(x)))  # 320@35×35
+        x = self.inception_b(self.reduction_a(x))  # 1088@17×17
+        x = self.inception_c(self.reduction_b(x))  # 2080@8×8
+        x = self.avgpool(self.conv(x))  # 1536@1×1
         return self.fc(self.dropout(x.flatten(1)))
 
 

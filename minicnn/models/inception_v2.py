@@ -127,7 +127,9 @@ class StridedInceptionV2Module(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn (N, C, H, W) into (N, ch3x3 + double3x3 + C, ⌈H/2⌉, ⌈W/2⌉)."""
-        return F.cat([self.branch3x3(x), self.branch3x3dbl(x), self.branch_pool(x)], 1)
+        # Odd sides get a last window, as the convolutions have one.  After a ReLU, 0 is no larger than any pixel.
+        pooled = self.branch_pool(F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2)))
+        return F.cat([self.branch3x3(x), self.branch3x3dbl(x), pooled], 1)
 
 
 def _branch3x3(row: Row, stride: int) -> nn.Module:
@@ -165,7 +167,7 @@ class InceptionV2(Classifier):
     """
 
     input_shape = (3, 224, 224)
-    any_size = True
+    any_size, smallest = True, 7
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     resize = 256
 

@@ -19,7 +19,7 @@ The layers, and where the paper's Table 1 has something else in their place::
     Mixed_7b, 7c    Figure 7        2048@8×8
     avgpool, fc     8×8              classes
     parameters      23,834,568; 27,161,264 with AuxLogits
-    10⁹ MACs        5.713
+    multiply-adds   5.713 G
 
 References
 ----------
@@ -234,6 +234,11 @@ class InceptionAux(nn.Module):
     Parameters
     ----------
     in_channels, num_classes : int
+
+    Raises
+    ------
+    ValueError
+        When called on a grid of fewer than 17×17.
     """
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
@@ -246,8 +251,13 @@ class InceptionAux(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn (N, C, 17, 17) into a score for each class (N, K)."""
-        x = self.conv0(self.pool(x))  # N, 128, 5, 5
-        x = self.avgpool(self.conv1(x))  # N, 768, 1, 1
+        if min(x.shape[2:]) < 17:
+            raise ValueError(
+                "InceptionAux: the auxiliary classifier needs a grid of at least 17×17, that of images of 299×299, got "
+                f"{x.shape[2]}×{x.shape[3]}; aux_logits=False builds the network without it"
+            )
+        x = self.conv0(self.pool(x))  # 128@5×5
+        x = self.avgpool(self.conv1(x))  # 768@1×1
         return self.fc(x.flatten(1))
 
 
@@ -293,7 +303,7 @@ class InceptionV3(Classifier):
     """
 
     input_shape = (3, 299, 299)
-    any_size = True
+    any_size, smallest = True, 75
     resize = 342
     mean = std = (0.5, 0.5, 0.5)
 
@@ -340,13 +350,13 @@ class InceptionV3(Classifier):
         """Return a score for each class (N, K); in training with the auxiliary classifier, both classifiers'."""
         if self.transform_input:
             x = to_tensorflow_range(x)
-        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))  # N, 64, 147, 147
-        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(self.maxpool1(x)))  # N, 192, 71, 71
-        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(self.maxpool2(x))))  # N, 288, 35, 35
-        x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))  # N, 768, 17, 17
-        x = self.Mixed_6e(self.Mixed_6d(x))  # N, 768, 17, 17
+        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))  # 64@147×147
+        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(self.maxpool1(x)))  # 192@71×71
+        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(self.maxpool2(x))))  # 288@35×35
+        x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))  # 768@17×17
+        x = self.Mixed_6e(self.Mixed_6d(x))  # 768@17×17
         aux_logits = self.AuxLogits(x) if self.AuxLogits is not None and self.training else None
-        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # N, 2048, 8, 8
+        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # 2048@8×8
         logits = self.fc(self.dropout(self.avgpool(x).flatten(1)))
         return logits if aux_logits is None else InceptionV3Output(logits, aux_logits)
 

@@ -13,7 +13,7 @@ The paper's Figure 9, from the picture up::
     1536            dropout, 20 %
     1000            linear
     parameters      42,679,816
-    10⁹ MACs        12.254
+    multiply-adds   12.254 G
 
 A figure shows branches that start from the same images and end in one stack of maps.  The classes below are written
 the same way: a list is a branch, read from left to right.
@@ -238,7 +238,7 @@ class InceptionV4(Classifier):
     """
 
     input_shape = (3, 299, 299)
-    any_size = True
+    any_size, smallest = True, 75
     resize = 342
     mean = std = (0.5, 0.5, 0.5)  # pixels from −1 to 1
 
@@ -250,7 +250,7 @@ class InceptionV4(Classifier):
         self.inception_b = nn.Sequential(*(InceptionB() for _ in range(7)))  # 1024@17×17
         self.reduction_b = ReductionB()  # 1536@8×8
         self.inception_c = nn.Sequential(*(InceptionC() for _ in range(3)))  # 1536@8×8
-        self.pool = nn.AdaptiveAvgPool2d(1)  # 1536@1×1
+        self.avgpool = nn.AdaptiveAvgPool2d(1)  # 1536@1×1
         self.dropout = nn.Dropout(0.2)
         self.fc = nn.Linear(1536, num_classes)
         self.reset_parameters()
@@ -266,10 +266,10 @@ class InceptionV4(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a score for each class (N, K)."""
-        x = self.inception_a(self.stem(x))  # N, 384, 35, 35
-        x = self.inception_b(self.reduction_a(x))  # N, 1024, 17, 17
-        x = self.inception_c(self.reduction_b(x))  # N, 1536, 8, 8
-        return self.fc(self.dropout(self.pool(x).flatten(1)))
+        x = self.inception_a(self.stem(x))  # 384@35×35
+        x = self.inception_b(self.reduction_a(x))  # 1024@17×17
+        x = self.inception_c(self.reduction_b(x))  # 1536@8×8
+        return self.fc(self.dropout(self.avgpool(x).flatten(1)))
 
 
 @register

@@ -56,6 +56,7 @@ class _Form(NamedTuple):
     rows: tuple[_Row, ...]
     num_classes: int
     input_shape: tuple[int, int, int]
+    smallest: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize: int | None = None
@@ -70,6 +71,7 @@ FORMS = {
         ),
         num_classes=10,
         input_shape=(3, 32, 32),
+        smallest=4,
         mean=CIFAR10_MEAN,
         std=CIFAR10_STD,
     ),
@@ -82,6 +84,7 @@ FORMS = {
         ),
         num_classes=1000,
         input_shape=(3, 227, 227),
+        smallest=39,
         mean=IMAGENET_MEAN,
         std=(1 / 255,),  # pixels from 0 to 255, less the mean
         resize=256,
@@ -123,7 +126,7 @@ class NiN(Classifier):
     def __init__(self, variant: str = "cifar", num_classes: int | None = None) -> None:
         super().__init__()
         form = FORMS[one_of(list(FORMS), "nin", "variant", variant)]
-        self.input_shape, self.resize = form.input_shape, form.resize
+        self.input_shape, self.smallest, self.resize = form.input_shape, form.smallest, form.resize
         self.mean, self.std = form.mean, form.std
         layers: dict[str, nn.Module] = {}
         channels = 3

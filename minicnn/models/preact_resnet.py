@@ -199,13 +199,13 @@ class PreActResNet(Classifier):
     """A residual network with pre-activation for ImageNet.
 
     Follows Figure 4(e) and the appendix, in the layout of He et al. 2015, Table 1, with units of the new kind in
-    conv2_x to conv5_x; and that paper in what this one leaves to it: projections where the shape changes, a
-    bottleneck's stride on its first 1×1, the first weights, pixels from 0 to 255.
+    conv2_x to conv5_x; for ResNet-200 section 5, 16 bottlenecks more than ResNet-152 has, at 28×28; and He et al. 2015
+    in what this paper leaves to it: projections where the shape changes, a bottleneck's stride on its first 1×1, the
+    first weights, pixels from 0 to 255.
 
     Deviates, or chooses where the paper is silent:
 
     - the max pool of ImageNet's networks comes after the activation that follows the first convolution;
-    - ResNet-200's numbers of units, which the paper does not print, are those of ResNet-152 with 16 more at 28×28;
     - from the pixels a mean for each colour is subtracted, not one for each pixel of the picture.
 
     Parameters
@@ -217,7 +217,7 @@ class PreActResNet(Classifier):
     input_shape = (3, 224, 224)
     any_size = True
     resize = 256
-    mean, std = IMAGENET_MEAN, (1 / 255,) * 3
+    mean, std = IMAGENET_MEAN, (1 / 255,)  # pixels from 0 to 255, less the mean
 
     def __init__(self, depth: int, num_classes: int = 1000) -> None:
         super().__init__()
@@ -269,7 +269,7 @@ class PreActResNetCIFAR(Classifier):
 
     input_shape = (3, 32, 32)
     any_size = True
-    mean, std = CIFAR10_MEAN, (1 / 255,) * 3
+    mean, std = CIFAR10_MEAN, (1 / 255,)  # pixels from 0 to 255, less the mean
 
     def __init__(self, depth: int, block: str, num_classes: int = 10) -> None:
         super().__init__()

@@ -25,7 +25,8 @@ _BUILDERS: dict[str, Callable[..., Classifier]] = {}
 def register(builder: Builder) -> Builder:
     """Make a function that builds a model known by its name; a decorator.
 
-    The function also gets its `num_classes` checked, and the model its ``config``: the name and all arguments.
+    The function also gets its `num_classes` and its switches checked, and the model its ``config``: the name and all
+    arguments.
 
     Parameters
     ----------
@@ -42,10 +43,13 @@ def register(builder: Builder) -> Builder:
 
     @wraps(builder)
     def build(*args: Any, **kwargs: Any) -> Classifier:
-        config = _arguments(signature, args, kwargs)
-        if config["num_classes"] is not None:
-            int_of_at_least(1, name, "num_classes", config["num_classes"])
-        model = builder(*args, **kwargs)
+        try:
+            config = _arguments(signature, args, kwargs)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
+        for argument, value in config.items():
+            _check(name, argument, value, signature)
+        model = builder(**config)
         model.config = {"model": name, **config}
         return model
 
@@ -61,7 +65,17 @@ def _arguments(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             config |= config.pop(name)
-    return config
+    # A NumPy number as Python's: JSON knows no other.
+    return {name: value.item() if hasattr(value, "item") else value for name, value in config.items()}
+
+
+def _check(builder: str, name: str, value: Any, signature: inspect.Signature) -> None:
+    """Refuse a number of classes that is none, and a switch that is neither on nor off."""
+    default = signature.parameters[name].default if name in signature.parameters else None
+    if name == "num_classes" and not (value is None and default is None):
+        int_of_at_least(1, builder, name, value)
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise TypeError(f"{builder}: {name} must be True or False, got {value!r}")
 
 
 def list_models() -> list[str]:

@@ -19,7 +19,7 @@ The paper's Table 1; [k×k, c] is a convolution of c channels, followed by batch
                                                [1×1,2048] ×3   [1×1,2048] ×3   [1×1,2048] ×3
       1×1      average pool, dense 1000
     parameters 11,689,512      21,797,672      25,557,032      44,549,160      60,192,808
-    10⁹ MACs
+    10⁹ multiply-adds
      paper        1.814           3.664           3.858           7.570          11.282
      torchvision  1.814           3.664           4.089           7.801          11.514
 
@@ -152,7 +152,7 @@ class ResNetPaper(ResNet):
         The paper's Table 3 has 34 layers with each option, and 50, 101 and 152 with B.
     """
 
-    mean, std = IMAGENET_MEAN, (1 / 255,) * 3
+    mean, std = IMAGENET_MEAN, (1 / 255,)  # pixels from 0 to 255, less the mean
 
     def __init__(self, depth: int, num_classes: int = 1000, shortcut: str | None = "B") -> None:
         super().__init__(depth, num_classes, shortcut, stride_on_1x1=True)

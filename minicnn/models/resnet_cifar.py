@@ -110,7 +110,7 @@ class ResNetCIFAR(Classifier):
 
     input_shape = (3, 32, 32)
     any_size = True
-    mean, std = CIFAR10_MEAN, (1 / 255,) * 3
+    mean, std = CIFAR10_MEAN, (1 / 255,)  # pixels from 0 to 255, less the mean
 
     def __init__(self, depth: int, shortcut: str | None = "A", num_classes: int = 10) -> None:
         super().__init__()

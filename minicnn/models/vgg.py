@@ -81,7 +81,7 @@ class VGG(DenseHeadClassifier):
     """
 
     input_shape = (3, 224, 224)
-    any_size = True
+    any_size, smallest = True, 32
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     resize = 256
     map_size = 7
@@ -223,7 +223,7 @@ def vgg(variant: str = "A", batch_norm: bool = False, *, num_classes: int = 1000
     A and A-LRN start from N(0, 10⁻²), as section 3.1 says.  10⁻² is the variance there, not the deviation: scores
     in the millions come out at first, and the learning rate has to be small accordingly.  The deeper ones start
     from a trained A, see :func:`start_from_a`.  Until then they have the weights of Glorot and Bengio, with which,
-    says the paper's footnote, they can be trained without it.
+    the section ends, they can be trained without it.
 
     Batch normalisation is not in the paper; with it, the first weights are torchvision's.
 

@@ -72,6 +72,8 @@ def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
     for conv, norm in pairs.items():
         _fold(conv, norm)
     _replace(fused, set(pairs.values()))
+    if pairs and hasattr(fused, "config"):
+        fused.config = {}  # type: ignore[assignment]  (get_model would build the one that is not fused)
     return fused
 
 

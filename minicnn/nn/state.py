@@ -12,6 +12,7 @@ from ..tensor import Tensor
 __all__ = ["IncompatibleKeys", "load"]
 
 _PIECE = 1 << 18  # elements that one thread copies at a time
+_LONGEST = 100  # characters of a name, which somebody else's file may have chosen
 _LISTED = 5  # names of each sort that an error spells out; another network's checkpoint may have hundreds
 
 
@@ -110,4 +111,4 @@ def _converted(array: Any, target: Tensor) -> Any:
 
 def _some(names: Sequence[str]) -> str:
     rest = len(names) - _LISTED
-    return ", ".join(map(str, names[:_LISTED])) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(str(name)[:_LONGEST] for name in names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")

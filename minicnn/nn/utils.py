@@ -15,12 +15,12 @@ from .normalization import BatchNorm2d
 __all__ = ["clip_grad_norm_", "set_batch_norm_momentum", "weight_decay_groups"]
 
 
-def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> float:
     """Shrink all gradients by one factor, where needed, so that their common Euclidean norm is at most `max_norm`.
 
     Parameters
     ----------
-    parameters : iterable of Tensors
+    parameters : Tensor, or iterable of Tensors
         Those without a gradient do not count.
     max_norm : float, above 0
 
@@ -49,6 +49,8 @@ def clip_grad_norm_(parameters: Iterable[Tensor], max_norm: float) -> float:
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
+    if isinstance(parameters, Tensor):  # iterable too, but its rows have no gradients
+        parameters = [parameters]
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     # Norm by norm, and hypot of them: a sum of squares in float32 would overflow long before its root.
     norm = math.hypot(*(_norm(grad) for grad in grads))

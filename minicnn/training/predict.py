@@ -36,6 +36,8 @@ def predict_crops(model: Module, images: np.ndarray, crops: int = 1) -> np.ndarr
     ------
     ValueError
         If there are no images, or their number is no multiple of `crops`.
+    FloatingPointError
+        If the model's answer is no number: a weight or a pixel is not finite, or too large.
 
     References
     ----------
@@ -57,4 +59,9 @@ def predict_crops(model: Module, images: np.ndarray, crops: int = 1) -> np.ndarr
         parts = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
         found = [F.softmax(scores_of(model)(model(Tensor(part))), 1).numpy() for part in parts]
     each = np.concatenate(found)
+    if not np.isfinite(each).all():
+        raise FloatingPointError(
+            f"predict_crops: probabilities must be finite, {type(model).__name__}'s are not; look for nan and "
+            "infinity in its weights"
+        )
     return each.reshape(-1, crops, each.shape[1]).mean(1)

@@ -23,7 +23,8 @@ from ..data import imagenet
 from ..models import Classifier
 from ..tensor import Tensor, no_grad
 from ..weights import load, read_metadata
-from .trained import Trained, title
+from ..weights.mapped import shown
+from .trained import Trained, are_texts, check_fits, title
 
 __all__ = ["load_pretrained"]
 
@@ -82,22 +83,25 @@ def load_pretrained(
     options = {"variant": variant, "transform_input": transform_input}
     asked = {"model": name, **{key: value for key, value in options.items() if value is not None}, **config}
     about, state = read_metadata(path), load(path)
-    told = _told(path, name, about) or _guessed(asked, state)
+    told = _told(path, name, about, state) or _guessed(asked, state)
     with nn.init.skip():
         model = _build({**told, **asked})
     model.load_state_dict(state)
     return Trained(model.eval(), _classes(path, about, model), str(about.get("data", "unknown")))
 
 
-def _told(path: str | os.PathLike[str], name: str, about: Mapping[str, Any]) -> dict[str, Any]:
+def _told(
+    path: str | os.PathLike[str], name: str, about: Mapping[str, Any], state: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
     """Return the configuration in a file's metadata; empty if there is none."""
     config = about.get("config", {})
     if not isinstance(config, dict) or (config and not isinstance(config.get("model"), str)):
-        raise ValueError(f"load_pretrained: {os.fspath(path)!r} does not name its model by a text: {config}")
+        raise ValueError(f"load_pretrained: {os.fspath(path)!r} does not name its model by a text")
     if config and config["model"] != name:
         raise ValueError(
-            f"load_pretrained: {os.fspath(path)!r} has the weights of {title(config)}, not of {name}"
+            f"load_pretrained: {os.fspath(path)!r} has the weights of {shown(title(config))}, not of {name}"
         )
+    check_fits(path, config, state)
     return config
 
 
@@ -129,7 +133,7 @@ def _build(config: Mapping[str, Any]) -> Classifier:
     try:
         return models.get_model(**config)
     except TypeError as error:
-        raise ValueError(f"{config['model']}: {error}") from None
+        raise ValueError(str(error)) from None
 
 
 def _classes(path: str | os.PathLike[str], about: Mapping[str, Any], model: Classifier) -> tuple[str, ...]:
@@ -138,7 +142,7 @@ def _classes(path: str | os.PathLike[str], about: Mapping[str, Any], model: Clas
     count = _count(model)
     if names is None:
         return imagenet.CLASSES if count == 1000 else tuple(f"class {i}" for i in range(count))
-    if not isinstance(names, list) or len(names) != count or not all(isinstance(n, str) for n in names):
+    if not are_texts(names) or len(names) != count:
         raise ValueError(f"load_pretrained: {os.fspath(path)!r} does not name the network's {count} classes")
     return tuple(names)
 

@@ -51,7 +51,9 @@ def save(
     Raises
     ------
     TypeError
-        If a value is no numeric array, or the metadata cannot be written as JSON.
+        If a name is no text, a value is no numeric array, or the metadata cannot be written as JSON.
+    ValueError
+        If the format keeps a name for itself: ``__metadata__``.
     OSError
         If the file cannot be written.
 
@@ -72,6 +74,8 @@ def write(path: str | os.PathLike[str], state_dict: Mapping[str, Any], header: M
     from safetensors.numpy import save as to_bytes
 
     arrays = {name: row_major(name, value) for name, value in state_dict.items()}
+    if safetensors_file.METADATA in arrays:
+        raise ValueError(f"save: no array can be called {safetensors_file.METADATA!r} in a safetensors file")
     with replacing(path) as temporary:
         # Not save_file(): it makes files that only their owner may read.
         temporary.write_bytes(to_bytes(arrays, dict(header) or None))

@@ -34,14 +34,11 @@ class Mapped:
     ----------
     bytes : array (size,), uint8
         Over the mapping, which lives as long as any array over it.
-    stream : mmap
-        The same bytes, to be read as a file is.
     stem : str
         The file's name without folder and suffix.
     """
 
     def __init__(self, stream: mmap.mmap, stem: str) -> None:
-        self.stream = stream
         self.bytes = np.frombuffer(stream, np.uint8)
         self.stem = stem
 
@@ -138,7 +135,7 @@ def strided(array: np.ndarray, offset: int, shape: Sequence[int], strides: Seque
     Raises
     ------
     Refused
-        If the view would reach outside of the array, or repeat elements to more than the array has.
+        If the view would reach outside of the array.  It may repeat elements, by strides of 0, any number of times.
 
     Examples
     --------
@@ -152,10 +149,8 @@ def strided(array: np.ndarray, offset: int, shape: Sequence[int], strides: Seque
         raise Refused("has a tensor with a negative offset, size or stride")
     count = prod(shape)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if count > len(array) or offset > len(array) or (count and last >= len(array)):
-        raise Refused(
-            f"has a tensor {shown(tuple(shape))} that repeats or reaches outside of its {len(array)} numbers"
-        )
+    if offset > len(array) or (count and last >= len(array)):
+        raise Refused(f"has a tensor {shown(tuple(shape))} that reaches outside of its {len(array)} numbers")
     if not count:
         return shaped(array[:0], shape)
     # An axis of one element may have any stride, even one that no machine can count to.
@@ -164,6 +159,13 @@ def strided(array: np.ndarray, offset: int, shape: Sequence[int], strides: Seque
 
 
 def shown(value: object) -> str:
-    """Return a text from a file in one line of bounded length."""
+    """Return a text from a file in one line of bounded length, with nothing in it that a terminal would obey.
+
+    Examples
+    --------
+    >>> shown("a\\x1b[2Jb\\nc")
+    'a�[2Jb c'
+    """
     text = " ".join(str(value).split())
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    text = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return "".join(letter if letter.isprintable() else "�" for letter in text)

@@ -15,7 +15,7 @@ import numpy as np
 from .atomic import replacing
 from .mapped import Mapped, Refused, item_size, numbers, shaped, shown
 from .row_major import row_major
-from .zip_directory import Member, unpacked
+from .zip_directory import Member, leads_out, unpacked
 
 __all__ = ["MAGIC", "from_npy", "from_npz", "save_npz"]
 
@@ -30,6 +30,7 @@ _KINDS = {
     "|u1",
     *(f"{end}{kind}{size}" for end in "<>" for kind in "iuf" for size in (2, 4, 8)),
 }
+_LONGEST_NAME = 60_000  # bytes; a zip file has 16 bits for their number
 _UNPACKED = 64  # a compressed file may hold this many times its size, and what a small one needs:
 _UNPACKED_ANYHOW = 1 << 24
 
@@ -67,7 +68,9 @@ def save_npz(path: str | os.PathLike[str], state_dict: Mapping[str, Any]) -> Non
     Raises
     ------
     TypeError
-        If a value is no numeric array.
+        If a name is no text, or a value is no numeric array.
+    ValueError
+        If a name is not one of a file in a zip file: it is absolute, leads upwards or has more than 60,000 bytes.
     OSError
         If the file cannot be written.
 
@@ -82,6 +85,9 @@ def save_npz(path: str | os.PathLike[str], state_dict: Mapping[str, Any]) -> Non
     import zipfile
 
     arrays = {name: row_major(name, value) for name, value in state_dict.items()}
+    for name in arrays:
+        if leads_out(f"{name}.npy") or len(name.encode()) > _LONGEST_NAME:
+            raise ValueError(f"save_npz: {shown(name)!r} cannot be the name of a file in a zip file")
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             # A ZipInfo made here carries no time of day: the same weights give the same bytes.

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ LEGACY = b"\x80"  # the first byte of a pickle
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PARALLEL = "module."
+_PICKLE = 1 << 24  # bytes that the pickles may take; ResNet-152's has 0.1 MB
 _REPEATED = 16  # tensors may together have this many times the file's bytes, and what a small one needs:
 _REPEATED_ANYHOW = 1 << 24
 
@@ -106,7 +108,10 @@ def from_zip(file: Mapped, directory: Mapping[str, Member]) -> dict[str, np.ndar
     if f"{folder}byteorder" in directory and content("byteorder").tobytes() != b"little":
         raise Refused("was written on a big-endian machine: only little-endian numbers are read")
     storages: dict[str, _Storage] = {}
-    stream = io.BytesIO(content(DATA).tobytes())
+    pickle = content(DATA)
+    if len(pickle) > _PICKLE:  # a file may be sparse, and far larger than the memory
+        raise Refused(f"has a pickle of {len(pickle)} bytes, more than {_PICKLE}")
+    stream = io.BytesIO(pickle.tobytes())
     found = _state_dict(_read_object(stream, storages))
     if stream.read(1):
         raise Refused("has something behind its pickle's end")
@@ -121,8 +126,7 @@ def from_legacy(file: Mapped) -> dict[str, np.ndarray]:
     Refused
         If it holds anything else, or is damaged.
     """
-    stream = file.stream
-    stream.seek(0)
+    stream = io.BytesIO(file.text(0, _PICKLE))
     if read_pickle(stream) != _MAGIC or read_pickle(stream) != _VERSION:
         raise Refused("is a pickle, but not PyTorch's")
     about = read_pickle(stream)
@@ -173,20 +177,22 @@ def _read_object(stream: Any, storages: dict[str, _Storage]) -> Any:
 
 
 def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any, kind: str = "") -> _Tensor:
-    """Stand for torch._utils._rebuild_tensor and _v2; what is left says whether the tensor was being learned."""
+    """Stand for torch._utils._rebuild_tensor and _v2; what is left: requires_grad, hooks and at times more."""
     if type(storage) is not _Storage or type(shape) is not tuple or type(strides) is not tuple:
         raise Refused("has a tensor without storage, sizes or strides")
-    if len(shape) + len(strides) > 128 or any(type(n) is not int for n in (offset, *shape, *strides)):
+    if any(rest[2:]):
+        raise Refused("has a tensor whose numbers are not what they stand for, such as a negated view")
+    if len(shape) + len(strides) > 64 or any(type(n) is not int for n in (offset, *shape, *strides)):
         raise Refused("has a tensor whose offset, sizes or strides are no whole numbers, or too many")
     return _Tensor(storage, offset, shape, strides, kind or storage.kind)
 
 
 def _rebuild_v3(*arguments: Any) -> _Tensor:
     """Stand for torch._utils._rebuild_tensor_v3: bytes without type, and then a type."""
-    *rest, dtype = arguments[:7]
+    *first, dtype = arguments[:7]
     if type(dtype) is not Global or dtype.name not in _DTYPES:
         raise Refused("has a tensor of a type that is not read here")
-    tensor = _rebuild(*rest, kind=_DTYPES[dtype.name])
+    tensor = _rebuild(*first, *arguments[7:], kind=_DTYPES[dtype.name])
     if tensor.storage.kind != "|u1" or tensor.storage.length % item_size(tensor.kind):
         raise Refused("has a tensor of another type than its storage")
     return tensor
@@ -237,19 +243,16 @@ def _arrays(
     file: Mapped, tensors: Mapping[str, _Tensor], content: Callable[[_Storage], np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return the tensors as views of their storages, each of which is made into numbers once."""
+    size = sum(prod(tensor.shape) * item_size(tensor.kind) for tensor in tensors.values())
+    if size > max(_REPEATED * file.size, _REPEATED_ANYHOW):
+        raise Refused(f"has tensors that repeat its numbers to more than {_REPEATED} times its size")
     flat: dict[tuple[_Storage, str], np.ndarray] = {}
     for storage, kind in {(tensor.storage, tensor.kind) for tensor in tensors.values()}:
         raw = content(storage)
         if len(raw) != storage.size:
             raise Refused(f"is damaged: a storage has {len(raw)} bytes, not {storage.size}")
         flat[storage, kind] = numbers(raw, kind)
-    arrays = {
+    return {
         name: strided(flat[tensor.storage, tensor.kind], tensor.offset, tensor.shape, tensor.strides)
         for name, tensor in tensors.items()
     }
-    size = sum(array.nbytes for array in arrays.values())
-    if size > max(_REPEATED * file.size, _REPEATED_ANYHOW):
-        raise Refused(
-            f"has tensors that repeat its numbers to {size} bytes, more than {_REPEATED} times its size"
-        )
-    return arrays

@@ -20,13 +20,15 @@ def row_major(name: str, value: Any) -> np.ndarray:
     Raises
     ------
     TypeError
-        If they are no numbers.
+        If the name is no text, or the values are no numbers.
 
     Examples
     --------
     >>> row_major("w", np.zeros((2, 3)).T).flags.c_contiguous
     True
     """
+    if not isinstance(name, str):
+        raise TypeError(f"save: names must be texts, got {name!r}")
     array = value.data if isinstance(value, Tensor) else value
     host = np.asarray(backend.of(array).to_numpy(array), order="C")
     if host.dtype.char not in _DTYPES:

@@ -18,11 +18,12 @@ import numpy as np
 
 from .mapped import Mapped, Refused, item_size, numbers, shaped, shown
 
-__all__ = ["arrays", "looks_like", "metadata"]
+__all__ = ["METADATA", "arrays", "looks_like", "metadata"]
 
+METADATA = "__metadata__"
 _KINDS = {"BOOL": "|b1", "F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "bf16", "I8": "|i1", "U8": "|u1"}
 _KINDS |= {f"{name}{8 * size}": f"<{kind}{size}" for name, kind in ("Ii", "Uu") for size in (2, 4, 8)}
-_LONGEST = 1 << 23  # bytes of a header; ResNet-152's has about 100,000
+_LONGEST = 1 << 22  # bytes of a header; ResNet-152's has about 100,000
 
 
 def looks_like(file: Mapped) -> bool:
@@ -81,7 +82,7 @@ def _sizes(values: Any) -> bool:
 def _read(file: Mapped) -> tuple[list[_Entry], dict[str, str], int]:
     """Return what the header says of each array, its metadata, and where it ends."""
     header, start = _header(file)
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise Refused("is no whole safetensors file: its metadata are no texts")
     entries = [_Entry(name, about) for name, about in header.items()]

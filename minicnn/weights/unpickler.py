@@ -5,9 +5,9 @@ table of what each instruction does; the instructions of a state dict are in it,
 classes are not.  Where a program names a global, the name is looked up in a table of the caller's, and that is all that
 happens: there is no import here to be guarded.
 
-A program is also bounded in what it costs.  It may have a million instructions, each of which makes one object no
-larger than the bytes it was read from; nothing here follows the objects from one to the next, so that neither deep nor
-circular ones do harm.
+A program is also bounded in what it costs.  It may have a million instructions, each of which takes bounded time and
+makes one object: an empty one, or one in proportion to the bytes it was read from.  Nothing here follows the objects
+from one to the next, so that neither deep nor circular ones do harm.
 
 References
 ----------
@@ -25,7 +25,9 @@ from .mapped import Refused, shown
 __all__ = ["Global", "read_pickle"]
 
 _MOST = 1_000_000  # instructions; a tensor takes about 25
+_MOST_ARGUMENTS = 16  # of one call; PyTorch's have 8
 _PLAIN_KEYS = (str, int, float, bool, type(None))
+_WIDEST_KEY = 1 << 60  # a larger int hashes to the remainder of a division: a file could have all its keys collide
 _MARK = object()
 
 
@@ -140,6 +142,8 @@ class _Machine:
         arguments, function = self.pop(), self.pop()
         if type(arguments) is not tuple or type(function) is not Global or function.call is None:
             raise Refused("has a pickle that calls what is no function")
+        if len(arguments) > _MOST_ARGUMENTS:  # one instruction may repeat a tuple of any length
+            raise Refused(f"has a pickle that calls {function.name} with {len(arguments)} arguments")
         self.push(function.call(*arguments))
 
     def append(self, values: Iterable[Any]) -> None:
@@ -155,6 +159,8 @@ class _Machine:
         for key, value in zip(values[::2], values[1::2], strict=True):
             if type(key) not in _PLAIN_KEYS:  # the hash of a tuple would go down all that is in it
                 raise Refused(f"has a pickle with a {type(key).__name__} for a key")
+            if type(key) is int and abs(key) > _WIDEST_KEY:
+                raise Refused("has a pickle with a number beyond 2^60 for a key")
             target[key] = value
 
     def set_attributes(self) -> None:

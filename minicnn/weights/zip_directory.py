@@ -22,7 +22,7 @@ import numpy as np
 
 from .mapped import Mapped, Refused, shown
 
-__all__ = ["Member", "members", "unpacked"]
+__all__ = ["Member", "leads_out", "members", "unpacked"]
 
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -31,6 +31,7 @@ _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _STORED, _DEFLATED, _ENCRYPTED = 0, 8, 1
 _MOST = 100_000  # members; ResNet-152 has 932 tensors
+_EXTRA = 1 << 10  # bytes of extra fields looked at in an entry; zip64's takes 28
 _FULL = 0xFFFFFFFF  # a 32-bit field that says: see the zip64 extra field
 
 
@@ -55,6 +56,11 @@ def members(file: Mapped) -> dict[str, Member]:
         return _members(file)
     except (struct.error, UnicodeDecodeError):
         raise Refused("is no whole zip file: its directory is damaged") from None
+
+
+def leads_out(name: str) -> bool:
+    """Whether a member's name would be of a file elsewhere, if somebody unpacked it."""
+    return name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/")
 
 
 def unpacked(file: Mapped, member: Member) -> np.ndarray:
@@ -91,7 +97,7 @@ def _members(file: Mapped) -> dict[str, Member]:
         signature, _, _, flags, method, _, _, _, packed, size, *rest = _ENTRY.unpack(file.text(at, 46))
         name_length, extra_length, comment_length, _, _, _, header = rest
         name = file.text(at + 46, name_length).decode()
-        extra = file.text(at + 46 + name_length, extra_length)
+        extra = file.text(at + 46 + name_length, min(extra_length, _EXTRA))
         at += 46 + name_length + extra_length + comment_length
         size, packed, header = _wide(extra, size, packed, header)
         _check(signature, name, flags, method, packed, size)
@@ -142,7 +148,7 @@ def _wide(extra: bytes, *fields: int) -> list[int]:
 def _check(signature: bytes, name: str, flags: int, method: int, packed: int, size: int) -> None:
     if signature != b"PK\1\2":
         raise Refused("is no whole zip file: its directory is damaged")
-    if name.startswith("/") or "\\" in name or "\0" in name or ".." in name.split("/"):
+    if leads_out(name):
         raise Refused(f"has a member whose name leads out of the file: {shown(name)!r}")
     if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
         raise Refused(f"has an encrypted member, or one of a compression not read here: {shown(name)!r}")

@@ -45,7 +45,8 @@ CLAIMS = [
             ("neurons", "units"): contradicts(
                 "659,272",
                 "the printed layers add up to 253,440 + 186,624 + 64,896·2 + 43,264 + 4096·2 + 1000 = 622,312; "
-                "with conv1's 290,400 it is 622,312 − 253,440 + 290,400 = 659,272, whose beginning is printed",
+                "with conv1's 290,400 it is 622,312 − 253,440 + 290,400 = 659,272, of which "
+                "the print has the first two digits",
             ),
         },
     ),

@@ -1,8 +1,8 @@
 """LeNet-5: Y. LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998.
 
 Section II.B gives parameters and connections layer by layer, and in Figure 2 the sizes.  The total of 340,908
-connections is that of the layers and 840 more, from the 84 units of F6 to each of the 10 outputs: the paper does not
-print this number.  The other two variants have no paper; dense convolutions and a dense output make
+connections is that of C1 to C5, F6's 10,164 and 840 more, from the 84 units of F6 to each of the 10 outputs: these
+two the paper does not print.  The other two variants have no paper; dense convolutions and a dense output make
 61,706 parameters of them.
 """
 
@@ -32,7 +32,7 @@ CLAIMS = [
         C3      c3      –      1,516       151,600
         S4      s4      –      32          2,000
         C5      c5      120    48,120      48,120
-        F6      f6      84     10,164      10,164
+        F6      f6      84     10,164      –
         output  output  10     –           –
         total   –       –      60,000      340,908
         """,
@@ -42,6 +42,7 @@ CLAIMS = [
         "section II.B, by difference",
         """
         row     layers  parameters  connections
+        F6      f6      –           10,164
         output  output  0           840
         """,
         network="lenet5 variant=paper",

@@ -1,4 +1,4 @@
-"""Network in Network: M. Lin, Q. Chen and S. Yan, "Network In Network", 2014.
+"""Network in Network: M. Lin, Q. Chen and S. Yan, "Network In Network", 2013.
 
 The paper prints no counts; the sizes of the layers are in its authors' configuration files.  What is known of the
 form for ImageNet is only remembered.

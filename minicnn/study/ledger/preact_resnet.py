@@ -61,8 +61,8 @@ CLAIMS = [
         because={
             ("preact_resnet_cifar depth=1001", "parameters"): deviates(
                 "10,327,706",
-                "the print leaves normalisation out: 10,178,480 weights of convolutions and of the dense layer, "
-                "149,216 parameters of normalisation and 10 biases are 10,178,480 + 149,216 + 10 = 10,327,706",
+                "what is printed is the weights of convolutions and of the dense layer alone; 149,216 parameters of "
+                "normalisation and 10 biases make it 10,178,480 + 149,216 + 10 = 10,327,706",
             ),
         },
     ),
