@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from minicnn.study.ledger import entries
+from minicnn.study.ledger import Entry, entries
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -128,32 +128,28 @@ def convolution() -> str:
 
 
 def ledger() -> str:
-    """A few rows of the ledger, and a reason; from the networks as they are, not from a record."""
-    chosen = [  # a network, a place in its paper, a quantity
-        ("lenet5 variant=paper", "section II.B, total", "connections"),
-        ("alexnet variant=paper", "section 3.5 and Figure 2, input", "input"),
-        ("googlenet variant=paper aux_logits=False", "Table 1, convolution", "MACs"),
+    """A few rows of the ledger and a reason, measured now and not read from a record."""
+    chosen = [  # a model, a place in its paper, a quantity
+        ("lenet5", "section II.B, total", "connections"),
+        ("resnet152", "Table 1", "MACs"),
+        ("alexnet", "section 3.5 and Figure 2, conv1", "units"),
+        ("googlenet", "Table 1, convolution", "MACs"),
         ("inception_v3", "Table 1, conv 4", "input"),
-        ("resnet152 variant=paper", "Table 1", "MACs"),
     ]
-    models = dict.fromkeys(network.split()[0] for network, _, _ in chosen)
-    rows = {(e.claim.network, e.claim.where, e.claim.quantity): e for m in models for e in entries(m)}
-    shown = [rows[place] for place in chosen]
-    lines = [
-        (
-            e.claim.network.split()[0],
-            f"{e.claim.where}: {e.claim.quantity}",
-            e.claim.printed,
-            e.ours,
-            e.verdict,
-        )
-        for e in shown
+    found = [_entry(*row) for row in chosen]
+    rows = [
+        (model, where, quantity, entry.claim.printed, entry.ours, entry.verdict)
+        for (model, where, quantity), entry in zip(chosen, found, strict=True)
     ]
-    contradiction = shown[2]
-    return (
-        _table(("network", "the paper's", "printed", "as built", "verdict"), lines)
-        + f"\nThe reason given for {contradiction.claim.printed}: *{contradiction.note}.*\n"
-    )
+    head = ("network", "where", "quantity", "printed", "ours", "verdict")
+    return _table(head, rows) + f"\nWhat it says of GoogLeNet's {found[3].claim.printed}: {found[3].note}.\n"
+
+
+def _entry(model: str, where: str, quantity: str) -> Entry:
+    rows = [e for e in entries(model) if (e.claim.where, e.claim.quantity) == (where, quantity)]
+    if len(rows) != 1:
+        raise ValueError(f"the ledger has {len(rows)} rows of {model}, {where}, {quantity}, not one")
+    return rows[0]
 
 
 FIGURES = {"ledger": ledger, "figures": figures_held, "convolution": convolution}

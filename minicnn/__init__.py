@@ -4,7 +4,7 @@ The public names, and nothing else.  Start with :mod:`minicnn.models`, follow a 
 the mathematics of one operation, to :mod:`minicnn.conv` for the algorithms and to :mod:`minicnn.tensor` for the engine.
 """
 
-from . import conv, data, functional, models, nn, optim, testing, training
+from . import conv, data, functional, models, nn, optim, testing, training, weights
 from .backend import device
 from .backend.parallel import get_num_threads, set_num_threads
 from .config import show_config
@@ -36,4 +36,5 @@ __all__ = [
     "tensor",
     "testing",
     "training",
+    "weights",
 ]

@@ -252,6 +252,25 @@ def test_many_classes_are_a_list_of_the_worst_confusions(capsys):
     ]
 
 
+def test_the_name_of_a_class_is_no_markup(capsys):
+    from minicnn.cli.report import print_evaluation
+    from minicnn.training import Evaluation
+
+    print_evaluation(Evaluation(1.0, np.eye(2, dtype=int)), ["[/]", "[red]cat"])
+    out = capsys.readouterr().out
+    assert "0 [/]" in out
+    assert "1 [red]cat" in out
+
+
+def test_an_error_commands_no_terminal(capsys):
+    save("w.safetensors", {"c1.\x1b[2J\x07" + "x" * 1000: np.ones(1)})
+    assert run("predict", "--model", "lenet5", "--weights", "w.safetensors", "a.png") == 2
+    err = capsys.readouterr().err
+    assert "unexpected: c1.�[2J�x" in err
+    assert err.rstrip("\n").isprintable()
+    assert len(err) < 500
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """One test digit three times: as it is, large and dark on light, in a small wide picture."""
@@ -408,6 +427,9 @@ MISTAKES = {
     "train lenet5 --seed -1": "--seed: must be a whole number of at least 0, got '-1'",
     "train lenet5 --threads 0": "--threads: must be a whole number of at least 1, got '0'",
     "train lenet5 --out file/run": "[Nn]ot a directory: file|[Ff]ile exists: file",
+    "train lenet5 --set num_classes=3": "num_classes is that of the data, 10 of 'mnist5k'; got 3",
+    "train lenet5 --set model=vgg11": "--set: must not be the model",
+    f"train lenet5 --set a={'-' * 5000}1": "unexpected keyword argument 'a'",
     "train lenet5 --ot x": "unrecognized arguments: --ot x",
     "eval": "no run in 'runs' yet",
     "eval none": "no file 'none'",

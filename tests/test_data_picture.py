@@ -1,5 +1,7 @@
 """Picture files of every kind, read as red, green and blue."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -118,6 +120,15 @@ def test_no_picture(tmp_path, content):
         read_picture(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"^read_picture: '.*' is no readable picture"):
         read_picture(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(
+        ValueError, match=r"^read_picture: '.*' is no readable picture .it is no regular file"
+    ):
+        read_picture(tmp_path / "a.png")
 
 
 def test_values_that_are_not_finite(tmp_path):

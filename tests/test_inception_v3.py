@@ -276,7 +276,9 @@ def test_sizes_of_images():
         ValueError, match=r"InceptionV3: images must be \(N, 3, H, W\), got \(1, 1, 299, 299\)"
     ):
         model(Tensor(np.zeros((1, 1, 299, 299), dtype="float32")))
-    with pytest.raises(ValueError, match="InceptionAux: .* needs a grid of at least 17×17, .*, got 16×17; aux_logits"):
+    with pytest.raises(
+        ValueError, match=r"InceptionAux: .* needs a grid of at least 17×17, .*, got 16×17; aux_logits"
+    ):
         narrow()(Tensor(np.zeros((2, 3, 298, 299), dtype="float32")))
 
 

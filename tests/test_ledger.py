@@ -417,9 +417,17 @@ def test_a_terminal_gets_tables():
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     console.print(*renderables(entries("alexnet")), sep="\n")
     printed = console.file.getvalue()
-    assert "│" in printed
+    assert "───" in printed
     assert "227×227×3" in printed
     assert "[1] conv1's windows of 11×11" in printed
+
+
+def test_a_narrow_terminal_wraps_words_and_never_cuts_a_figure():
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    console.print(*renderables(ledger()), sep="\n")
+    printed = console.file.getvalue()
+    assert all(entry.claim.printed in printed and entry.ours in printed for entry in ledger())
+    assert "…" not in printed
 
 
 def test_reasons_are_numbered_and_shared():

@@ -51,7 +51,11 @@ def test_the_config_is_fit_for_a_file(name):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet_cifar", {"depth": 20, "dept": 20}, "resnet_cifar: got an unexpected keyword argument 'dept'"),
+        (
+            "resnet_cifar",
+            {"depth": 20, "dept": 20},
+            "resnet_cifar: got an unexpected keyword argument 'dept'",
+        ),
         ("vgg16", {"variant": "D"}, "vgg16: got an unexpected keyword argument 'variant'"),
         ("googlenet", {"aux_logits": "no"}, "googlenet: aux_logits must be True or False, got 'no'"),
         ("vgg", {"batch_norm": "bn"}, "vgg: batch_norm must be True or False, got 'bn'"),
@@ -99,7 +103,9 @@ def test_any_size_is_any_size_from_the_smallest_on(name, options, side):
         assert model(images(1, 3, height, side)).shape == (1, 5)
         assert model(images(1, 3, side, height)).shape == (1, 5)
     kind = type(model).__name__
-    with pytest.raises(ValueError, match=f"{kind}: images must be at least {side}×{side}, got {side}×{side - 1}"):
+    with pytest.raises(
+        ValueError, match=f"{kind}: images must be at least {side}×{side}, got {side}×{side - 1}"
+    ):
         model(images(1, 3, side, side - 1))
     with pytest.raises(ValueError, match="must"):  # and no layer would have taken it
         model.forward(images(1, 3, side, side - 1))
@@ -145,7 +151,9 @@ def test_a_fused_network_returns_the_same(name, options):
         scores, again = model(x).numpy(), nn.fuse(fused)(x).numpy()
         np.testing.assert_allclose(fused(x).numpy(), scores, rtol=1e-9, atol=1e-9 * abs(scores).max())
     np.testing.assert_array_equal(again, fused(x).numpy())
-    after_a_sum = len(model.layer1) * 3 if name.startswith("preact") else 0  # no convolution comes before these
+    after_a_sum = (
+        len(model.layer1) * 3 if name.startswith("preact") else 0
+    )  # no convolution comes before these
     assert norms(fused) == after_a_sum
 
 

@@ -83,6 +83,26 @@ def test_the_model_is_left_as_it_is():
         np.testing.assert_array_equal(array, after[name])
 
 
+def test_hooks_neither_run_nor_come_along():
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+    means = []
+    for layer in model:
+        layer.register_forward_hook(lambda module, args, output: means.append(output.numpy().mean()))
+        layer.register_forward_pre_hook(lambda module, args: means.append(args[0].numpy().mean()))
+    x = Tensor(np.ones((1, 3, 9, 9), np.float32))
+    nn.fuse(model, (3, 9, 9))(x)
+    assert means == []
+    model(x)
+    assert len(means) == 6
+
+
+def test_what_is_not_learned_stays_so():
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Conv2d(6, 6, 3), nn.BatchNorm2d(6))
+    model[0].weight.requires_grad = False
+    fused = nn.fuse(model, (3, 9, 9))
+    assert [p.requires_grad for p in fused.parameters()] == [False, False, True, True]
+
+
 def test_statistics_of_the_batch_cannot_be_folded():
     model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, track_running_stats=False))
     assert norms(nn.fuse(model, (3, 9, 9))) == 1

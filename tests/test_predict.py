@@ -1,6 +1,7 @@
 """From a picture and a file of weights to the names of classes, each step held to NumPy and Pillow."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -239,7 +240,10 @@ MISTAKES = {
     "--model tiny --weights w.safetensors w.safetensors": "is no readable picture",
     "--model tiny --weights w.safetensors --crops 5 cat.png": "--crops: invalid choice: 5",
     "--model tiny --weights w.safetensors --set depth=3 cat.png": "tiny: .* 'depth'",
-    "--model tiny --weights w.safetensors --set name=3 cat.png": "tiny: .* 'name'",
+    "--model tiny --weights w.safetensors --set name=3 cat.png": "tiny: (?!tiny).* 'name'",
+    "--model tiny --weights w.safetensors --set num_classes=99999999999999 cat.png": "not enough memory; .+",
+    "--model tiny --weights w.safetensors pipe": "'pipe' is no readable picture .it is no regular file",
+    "--model tiny --weights nan.safetensors cat.png": "Tiny's are not; look for nan",
     "--model small --weights w.safetensors cat.png": "does not fit Small",
     "--model small --weights small.safetensors --crops 10 cat.png": "Small looks at pictures as a whole",
     "--model lenet5 --weights digits.safetensors --crops 10 cat.png": "--crops is for photographs",
@@ -254,6 +258,9 @@ def test_a_mistake_is_one_line_and_status_2(line, message, capsys):
     weights(build("small"), "small.safetensors")
     weights(models.lenet5(), "digits.safetensors")
     weights(build("tiny"), "told.safetensors", {"config": TOLD})
+    state = build("tiny").state_dict()
+    minicnn.save("nan.safetensors", {name: np.full_like(value, np.nan) for name, value in state.items()})
+    os.mkfifo("pipe")
     assert run("predict", *line.split()) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -401,9 +408,12 @@ def test_names_in_the_file_win():
     ("metadata", "message"),
     [
         ({"config": TOLD}, "has the weights of tiny .*, not of small"),
-        ({"config": 3}, "does not name its model by a text: 3"),
+        ({"config": 3}, "does not name its model by a text"),
         ({"config": {"depth": 3}}, "does not name its model by a text"),
-        ({"config": {"model": "small", "depth": 3}}, "^small: .*'depth'"),
+        ({"config": {"model": "small", "depth": 2}}, "^small: .*'depth'"),
+        ({"config": {"model": "tiny", "variant": 3}}, r"has the weights of tiny \(3\), not of small"),
+        ({"config": {"model": "small", "num_classes": 10**13}}, "a larger network than its weights are of"),
+        ({"classes": ["\x1b[2J", "b", "c", "d"]}, "does not name the network's 4 classes"),
         ({"classes": ["a", "b"]}, "does not name the network's 4 classes"),
         ({"classes": "abcd"}, "does not name the network's 4 classes"),
         ({"classes": [1, 2, 3, 4]}, "does not name the network's 4 classes"),

@@ -90,6 +90,22 @@ def test_readme_examples_and_figures_are_current():
         run(sys.executable, "-W", "error", "-c", block)
 
 
+def test_readme_tables_name_what_there_is():
+    """The modules of the one table can be imported, and the calls of the other build networks."""
+    text = (ROOT / "README.md").read_text()
+    modules = re.findall(r"^\| `minicnn\.(\w+)`", text, re.M)
+    rows = re.findall(r"^\|[^|]*\|[^|]*\|([^|]*`[^|]*)\|$", text[text.index("## The networks") :], re.M)
+    calls, name = [], ""
+    for code in (code for row in rows for code in re.findall(r"`(\w*\(.*?\))`", row)):
+        name = code[: code.index("(")] or name  # ("single") stands for another variant of the call before
+        calls.append(f"models.{name}{code[code.index('(') :]}")
+    assert len(modules) >= 6
+    assert len(calls) >= 20
+    imports = [f"import minicnn.{module}" for module in modules]
+    build = ["from minicnn import models", "with minicnn.device('meta'):", *(f"    {call}" for call in calls)]
+    run(sys.executable, "-c", "\n".join([*imports, *build]))
+
+
 def test_import_is_light():
     """No plotting, downloading or picture library comes with `import minicnn`."""
     heavy = ["matplotlib", "PIL", "rich", "pooch", "safetensors", "hypothesis", "torch", "cupy"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from minicnn import nn, tensor
-from minicnn.weights import load, read_metadata, save
+from minicnn.weights import load, read_metadata, save, save_npz
 from minicnn.weights.atomic import replacing
 
 DTYPES = ["?", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8"]
@@ -117,13 +117,28 @@ def test_loaded_arrays_are_their_own(path):
         ({"w": np.array([None])}, "object"),
         ({"w": np.zeros(2, np.longdouble)}, "float128|longdouble"),
         ({"w": [1.0]}, "list"),
-        ({3: np.ones(1)}, "str"),
+        ({3: np.ones(1)}, "names must be texts, got 3"),
     ],
 )
 def test_what_is_no_array_is_an_error_and_leaves_the_file(path, state, named):
     save(path, {"old": np.ones(1)})
     with pytest.raises(TypeError, match=named):
         save(path, state)
+    assert list(load(path)) == ["old"]
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (save, "__metadata__"),
+        *((save_npz, name) for name in ("/w", "../w", "a/../w", "a\\w", "a\0w", "w" * 65_536)),
+    ],
+)
+def test_a_name_that_could_not_be_read_again_is_an_error_and_leaves_the_file(path, write, name):
+    write(path, {"old": np.ones(1)})
+    with pytest.raises(ValueError, match=r"^save.* name|called"):
+        write(path, {name: np.ones(1)})
     assert list(load(path)) == ["old"]
     assert os.listdir(path.parent) == [path.name]
 

@@ -79,7 +79,7 @@ class Classifier(Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Check the images, then run the network and its hooks."""
-        images = args[0] if args else next(iter(kwargs.values()), None)
+        images: Any = args[0] if args else next(iter(kwargs.values()), None)
         if hasattr(images, "shape"):
             self._check_images(images.shape)
         return super().__call__(*args, **kwargs)

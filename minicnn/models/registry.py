@@ -66,7 +66,11 @@ def _arguments(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict
         if parameter.kind is parameter.VAR_KEYWORD:
             config |= config.pop(name)
     # A NumPy number as Python's: JSON knows no other.
-    return {name: value.item() if hasattr(value, "item") else value for name, value in config.items()}
+    return {name: value.item() if _is_scalar(value) else value for name, value in config.items()}
+
+
+def _is_scalar(value: Any) -> bool:
+    return getattr(value, "shape", None) == ()
 
 
 def _check(builder: str, name: str, value: Any, signature: inspect.Signature) -> None:

@@ -33,7 +33,8 @@ def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
     """Return a copy of a network for inference, its batch normalisations folded into the convolutions before them.
 
     The copy is in evaluation mode and gives the same output up to rounding.  A normalisation that does not follow a
-    convolution directly, or has no running statistics, stays as it is.
+    convolution directly, or has no running statistics, stays as it is.  Hooks are left behind: what they were put on
+    may be gone.
 
     Parameters
     ----------
@@ -68,6 +69,9 @@ def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
             f"fuse: {type(model).__name__} states no input_shape; pass one as input_shape=(C, H, W)"
         )
     fused = copy.deepcopy(model).eval()
+    for module in fused.modules():
+        module._forward_pre_hooks.clear()
+        module._forward_hooks.clear()
     pairs = _pairs(fused, tuple(shape))
     for conv, norm in pairs.items():
         _fold(conv, norm)
@@ -156,8 +160,9 @@ def _fold(conv: Conv2d, norm: BatchNorm2d) -> None:
         shift = shift * scale + norm.bias.data
     else:
         shift = shift * scale
-    conv.weight = Parameter(conv.weight.data * scale[:, None, None, None])
-    conv.bias = Parameter(shift.astype(conv.weight.dtype, copy=False))
+    learned = conv.weight.requires_grad
+    conv.weight = Parameter(conv.weight.data * scale[:, None, None, None], learned)
+    conv.bias = Parameter(shift.astype(conv.weight.dtype, copy=False), learned)
 
 
 def _replace(model: Module, gone: set[BatchNorm2d]) -> None:

@@ -111,4 +111,6 @@ def _converted(array: Any, target: Tensor) -> Any:
 
 def _some(names: Sequence[str]) -> str:
     rest = len(names) - _LISTED
-    return ", ".join(str(name)[:_LONGEST] for name in names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(str(name)[:_LONGEST] for name in names[:_LISTED]) + (
+        f" and {rest} more" if rest > 0 else ""
+    )

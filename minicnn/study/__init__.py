@@ -1,4 +1,4 @@
-"""Looking at networks: what their layers cost and see."""
+"""Looking at networks: what their layers cost and see, and what is printed of them (:mod:`minicnn.study.ledger`)."""
 
 from __future__ import annotations
 

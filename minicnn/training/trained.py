@@ -45,7 +45,9 @@ def title(config: Mapping[str, Any]) -> str:
     'lenet5 (d2l)'
     """
     options = {name: value for name, value in config.items() if name not in ("model", "num_classes")}
-    told = ", ".join(str(value) if name == "variant" else f"{name}={value}" for name, value in options.items())
+    told = ", ".join(
+        str(value) if name == "variant" else f"{name}={value}" for name, value in options.items()
+    )
     return f"{config['model']} ({told})" if told else config["model"]
 
 
@@ -80,7 +82,8 @@ def load_trained(path: str | os.PathLike[str]) -> Trained:
             f"{os.fspath(path)!r} does not say which model its weights are of; `minicnn train` does"
         )
     config, classes, data = about["config"], about["classes"], about["data"]
-    if not isinstance(config, dict) or "model" not in config or not are_texts(classes) or not are_texts([data]):
+    described = isinstance(config, dict) and "model" in config
+    if not described or not are_texts(classes) or not are_texts([data]):
         raise ValueError(f"{os.fspath(path)!r} describes its model by something else than texts")
     state = load(path)
     check_fits(path, config, state)

@@ -163,7 +163,7 @@ def shown(value: object) -> str:
 
     Examples
     --------
-    >>> shown("a\\x1b[2Jb\\nc")
+    >>> shown("a" + chr(27) + "[2Jb" + chr(10) + "c")
     'a�[2Jb c'
     """
     text = " ".join(str(value).split())

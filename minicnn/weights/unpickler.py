@@ -27,7 +27,7 @@ __all__ = ["Global", "read_pickle"]
 _MOST = 1_000_000  # instructions; a tensor takes about 25
 _MOST_ARGUMENTS = 16  # of one call; PyTorch's have 8
 _PLAIN_KEYS = (str, int, float, bool, type(None))
-_WIDEST_KEY = 1 << 60  # a larger int hashes to the remainder of a division: a file could have all its keys collide
+_LARGEST_KEY = 1 << 60  # larger numbers may share one hash, all of a file's
 _MARK = object()
 
 
@@ -159,7 +159,7 @@ class _Machine:
         for key, value in zip(values[::2], values[1::2], strict=True):
             if type(key) not in _PLAIN_KEYS:  # the hash of a tuple would go down all that is in it
                 raise Refused(f"has a pickle with a {type(key).__name__} for a key")
-            if type(key) is int and abs(key) > _WIDEST_KEY:
+            if type(key) is int and abs(key) > _LARGEST_KEY:
                 raise Refused("has a pickle with a number beyond 2^60 for a key")
             target[key] = value
 

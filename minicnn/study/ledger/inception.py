@@ -7,8 +7,8 @@ v4      C. Szegedy, S. Ioffe, V. Vanhoucke and A. Alemi, "Inception-v4, Inceptio
 What the papers leave open, or contradict themselves in, the networks here take from their authors' programs.
 
 The multiply-adds counted for three of them are half the floating-point operations of
-https://github.com/osmr/imgclsmob: 2 for each multiply-add, 4 for a normalised number, 1 for a ReLU and for a number that
-is pooled; one less for each pair of maps that a convolution without a bias joins.
+https://github.com/osmr/imgclsmob: 2 for each multiply-add, 4 for a normalised number, 1 for a ReLU and for a number
+that is pooled; one less for each pair of maps that a convolution without a bias joins.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from .claim import COUNTED, Because, contradicts, cut_off, deviates, table
 
 def _more_than_macs(ours: str, arithmetic: str, what: str) -> Because:
     return deviates(
-        ours, f"half of all floating-point operations is printed, {what} among them: {ours} + {arithmetic}"
+        ours,
+        "half of all floating-point operations is counted; beside multiply-adds these are "
+        f"{what}: {ours} + {arithmetic}",
     )
 
 
@@ -194,7 +196,7 @@ V4 = [
             ("inception_v4", "MACs"): _more_than_macs(
                 "12,253,974,624",
                 "(5·15,089,184 + 45,105,792 − 18,647,136)/2 = 12,304,926,912",
-                "5 for each normalised and rectified number, 45,105,792 for pooling and one less for each of "
+                "5 for each normalised and rectified number, 45,105,792 for pooling, less one for each of "
                 "18,647,136 pairs of maps joined without a bias",
             ),
         },
@@ -244,7 +246,7 @@ RESNET_V2 = [
             ("inception_resnet_v2", "MACs"): _more_than_macs(
                 "13,155,794,016",
                 "(4·13,519,136 + 24,925,856 + 8,860,416 − 22,172,768)/2 = 13,188,639,040",
-                "4 for each normalised number, 24,925,856 for ReLUs, 8,860,416 for pooling and one less for each of "
+                "4 for each normalised number, 24,925,856 for ReLUs, 8,860,416 for pooling, less one for each of "
                 "22,172,768 pairs of maps joined without a bias",
             ),
         },

@@ -43,20 +43,24 @@ def lines(entries: Sequence[Entry]) -> Iterator[str]:
 
 def renderables(entries: Sequence[Entry]) -> Iterator[Any]:
     """Yield the ledger as tables and texts of rich."""
+    from rich import box
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     for network, rows, notes in _blocks(entries):
-        table = Table(title=network, title_justify="left")
+        table = Table(title=network, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in _HEADINGS:
-            table.add_column(heading, justify="right" if heading in _FIGURES else "left")
+            figure = heading in _FIGURES
+            table.add_column(heading, justify="right" if figure else "left", no_wrap=figure, overflow="fold")
         for *cells, verdict in rows:
             style = _STYLES.get(verdict.split(" [")[0], "yellow")
             table.add_row(*map(Text, cells), Text(verdict, style))
         yield table
+        reasons = Table.grid(padding=(0, 1))
         for number, note in enumerate(notes, 1):
-            yield Padding(Text(f"[{number}] {note}"), (0, 0, 0, 2))
+            reasons.add_row(Text(f"[{number}]"), Text(note))
+        yield Padding(reasons, (0, 0, 0, 2))
         yield ""
     yield Text(totals(entries))
 
