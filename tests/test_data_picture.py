@@ -160,3 +160,11 @@ def test_a_damaged_picture_is_read_or_is_a_value_error(tmp_path_factory, data):
     else:
         assert found.shape[0] == 3
         assert found.dtype == np.uint8
+
+
+def test_no_other_program_is_started_for_a_picture(tmp_path):
+    (tmp_path / "a.eps").write_text(
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    with pytest.raises(ValueError, match=r"a\.eps' is no readable picture \(cannot identify"):
+        read_picture(tmp_path / "a.eps")

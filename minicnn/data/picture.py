@@ -1,4 +1,4 @@
-"""A picture file of any kind, as the red, green and blue a network looks at."""
+"""A picture file, as the red, green and blue a network looks at."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import numpy as np
 
 __all__ = ["decoded", "read_picture"]
 
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What photographs and scans come in.  Not all Pillow knows: for PostScript it would start another program."""
+
 
 def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a picture.
@@ -22,7 +25,7 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
     Parameters
     ----------
     path : str or path
-        A picture file of any kind that Pillow reads.
+        A BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def decoded(op: str, name: str, convert: Callable[[Any], np.ndarray]) -> np.ndar
             raise ValueError("it is no regular file")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(name) as file:
+            with Image.open(name, formats=_FORMATS) as file:
                 return convert(ImageOps.exif_transpose(file))
     except FileNotFoundError:
         raise ValueError(f"{op}: there is no file {name!r}") from None
