@@ -56,7 +56,11 @@ def figures_held() -> str:
         for what, target, found, held in (*_networks(), *_training(), *_speed())
     ]
     head = ("figure", "target", "measured", "")
-    return _table(head, lines) + "\n" + _source(_record("lenet5_mnist5k"))
+    machine = _record("lenet5_mnist5k")["machine"]
+    return _table(head, lines) + (
+        f"\n*{machine['cpu']}, {machine['threads']} threads. The samples of each, its commit and its program stand in "
+        "[`benchmarks/results`](benchmarks/results).*\n"
+    )
 
 
 def _networks() -> Iterator[Figure]:
