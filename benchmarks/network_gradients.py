@@ -19,17 +19,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, default=Path("network_gradients.json"), help="finished networks")
     arguments = parser.parse_args()
+    resumed = arguments.json.exists()
     command = [sys.executable, "-m", "minicnn", "gradcheck", "--all", "--json", str(arguments.json)]
     status = subprocess.run(command, check=False).returncode
     networks = json.loads(arguments.json.read_text())
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     results = {
         "networks": networks,
         "minutes": round(sum(figures["seconds"] for figures in networks.values()) / 60, 1),
         "worst_relative_error": max(figures["worst_relative_error"] for figures in networks.values()),
         "all_agree": all(figures["ok"] for figures in networks.values()),
-        "peak_memory_gb": round(peak, 2),
     }
+    if not resumed:
+        results["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6, 2)
     record.write("network_gradients", results, "python benchmarks/network_gradients.py")
     return status
 

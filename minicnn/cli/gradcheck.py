@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ from .arguments import add_options, model_config, whole_number
 if TYPE_CHECKING:
     from ..testing import NetworkReport
 
-_GROUPS_OF_ALL = 8  # directions the tensors of one of so many networks are dealt out to
+_FEWEST_GROUPS = 8  # directions the tensors of one of so many networks are dealt out to,
+_MOST_TENSORS = 64  # and in the deepest no more than so many to one
 _SMALL = {"lenet5"}  # and in part of layers all its own: it is checked as it is
 _LINE = "{:<40} {:>7} {:>10} {:>11} {:>7} {:>13} {:>7}"
 
@@ -66,7 +68,7 @@ def _run_all(arguments: argparse.Namespace) -> int:
     for config in configs:
         name = architecture_name(config["model"], {k: v for k, v in config.items() if k != "model"})
         if name not in done:
-            report = _check(config, 1 if config["model"] in _SMALL else divisor, seed, groups=_GROUPS_OF_ALL)
+            report = _check(config, 1 if config["model"] in _SMALL else divisor, seed, _few_groups)
             done[name] = report.as_dict()
             if path:
                 _write(path, done)
@@ -76,8 +78,17 @@ def _run_all(arguments: argparse.Namespace) -> int:
     return _summarise(done)
 
 
-def _check(config: dict[str, Any], divisor: int, seed: int, **how: Any) -> NetworkReport:
-    """Build the network, check it, and return the report, whatever it says."""
+def _few_groups(tensors: int) -> int:
+    return max(_FEWEST_GROUPS, -(-tensors // _MOST_TENSORS))
+
+
+def _check(
+    config: dict[str, Any], divisor: int, seed: int, groups: Callable[[int], int] | None = None
+) -> NetworkReport:
+    """Build the network, check it, and return the report, whatever it says.
+
+    `groups` says how many directions so many tensors are dealt out to, if not as by default.
+    """
     from .. import device, manual_seed
     from ..models import get_model
     from ..testing import GradcheckError, check_network, slim
@@ -95,6 +106,7 @@ def _check(config: dict[str, Any], divisor: int, seed: int, **how: Any) -> Netwo
     else:
         slim(model, divisor, dtype="float64")
     try:
+        how = {"groups": groups(len(list(model.parameters())))} if groups else {}
         return check_network(model, images=images, seed=seed, **how)
     except GradcheckError as error:
         return error.report
