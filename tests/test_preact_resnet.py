@@ -8,8 +8,8 @@ import pickle
 import naive
 import numpy as np
 import pytest
+from networks import images, shapes_only
 
-import minicnn
 from minicnn import Tensor, manual_seed, models, nn, no_grad, optim, tensor, weights
 from minicnn import functional as F
 from minicnn.models.preact_resnet import PreActBasicBlock, PreActBlock, PreActBottleneck
@@ -29,17 +29,6 @@ UNITS = {
 @pytest.fixture(autouse=True)
 def _seeded():
     manual_seed(2016)
-
-
-def shapes_only(name, *args, **kwargs):
-    with minicnn.device("meta"):
-        return getattr(models, name)(*args, **kwargs)
-
-
-def images(model, n, size=None, dtype="float32"):
-    channels, *sides = model.input_shape
-    sides = sides if size is None else [size, size]
-    return Tensor(np.random.default_rng(5).normal(size=(n, channels, *sides)).astype(dtype))
 
 
 def units_of(model):

@@ -13,8 +13,8 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
+from networks import images, shapes_only
 
-import minicnn
 from minicnn import Tensor, manual_seed, models, nn, no_grad, optim, tensor, weights
 from minicnn.models.residual import BasicBlock, Bottleneck, ResidualBlock, zero_padded
 from minicnn.study import summary
@@ -28,17 +28,6 @@ BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "resnet_memory.py"
 @pytest.fixture(autouse=True)
 def _seeded():
     manual_seed(2015)
-
-
-def shapes_only(name, *args, **kwargs):
-    with minicnn.device("meta"):
-        return getattr(models, name)(*args, **kwargs)
-
-
-def images(model, n, size=None, dtype="float32"):
-    channels, *sides = model.input_shape
-    sides = sides if size is None else [size, size]
-    return Tensor(np.random.default_rng(5).normal(size=(n, channels, *sides)).astype(dtype))
 
 
 def blocks_of(model):

@@ -89,7 +89,7 @@ class MetaArray(np.ndarray):
     def _no_value(self, *args: Any) -> NoReturn:
         raise ValueError(f"an array on the meta device has no values, only a shape, {self.shape}")
 
-    item = tolist = __bool__ = __float__ = __int__ = __index__ = _no_value  # type: ignore[assignment]
+    item = tolist = __bool__ = __float__ = __int__ = __index__ = _no_value  # type: ignore[assignment]  (none returns)
 
     def __repr__(self) -> str:
         return f"array(..., shape={self.shape}, dtype={self.dtype}, device='meta')"

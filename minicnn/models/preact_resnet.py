@@ -103,7 +103,7 @@ class PreActBlock(nn.Module):
 
     def branch(self, x: Tensor) -> Tensor:
         """Compute F of the activated input: (N, C, H, W) → (N, K, P, Q)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self._name} defines no branch")
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn (N, C, H, W) into (N, K, P, Q)."""

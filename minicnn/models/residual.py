@@ -84,11 +84,11 @@ class ResidualBlock(nn.Module):
     @property
     def last_norm(self) -> nn.BatchNorm2d:
         """The normalisation whose γ scales the whole branch."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self._name} defines no last_norm")
 
     def branch(self, x: Tensor) -> Tensor:
         """Compute F(x): (N, C, H, W) → (N, K, P, Q)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self._name} defines no branch")
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn (N, C, H, W) into (N, K, P, Q)."""

@@ -6,13 +6,14 @@ fields are read off the graph of that run, so a network is measured as it comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from .. import backend, nn
 from ..tensor import Tensor, enable_grad
+from ..training.evaluate import evaluating
 from .cost import cost
 from .receptive_field import receptive_fields
 
@@ -139,7 +140,7 @@ def summary(model: nn.Module, input_shape: Sequence[int] | None = None) -> Summa
     shape = _image_shape(model, input_shape)
     image = _zeros(model, shape)
     calls: list[_Call] = []
-    with _evaluating(model), enable_grad(), ExitStack() as hooks:
+    with evaluating(model), enable_grad(), ExitStack() as hooks:
         for name, module in model.named_modules():
             if _is_layer(module):
                 hooks.enter_context(module.register_forward_hook(_noting(name, calls)))
@@ -193,18 +194,6 @@ def _rows(image: Tensor, calls: list[_Call]) -> tuple[Row, ...]:
             )
         )
     return tuple(rows)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold a model in evaluation mode, and give each of its modules its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _image_shape(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
