@@ -1,5 +1,9 @@
 """Means to prove a hand-written backward right: minicnn's own, and yours.
 
+:func:`gradcheck` holds gradients to finite differences, :func:`check_properties` an operation to everything that can
+be asked of any, :func:`check_network` a whole network; :mod:`~minicnn.testing.strategies` draws the arguments for them,
+with Hypothesis.
+
 >>> import numpy as np
 >>> from minicnn.tensor import Function
 >>> class Cube(Function):
@@ -17,22 +21,50 @@ minicnn.testing.report.GradcheckError: gradcheck: wrong gradient for input 0 (..
 
 from __future__ import annotations
 
+from typing import Any
+
+from .case import Case
 from .derivative import Finding, Verdict
 from .gradcheck import gradcheck
+from .layouts import LAYOUTS, lay_out
 from .network import check_network
 from .network_report import DirectionReport, NetworkReport
+from .properties import PROPERTIES, Operation, PropertyError, check_properties
 from .report import GradcheckError, GradcheckReport, InputReport
 from .slim import slim
 
 __all__ = [
+    "LAYOUTS",
+    "PROPERTIES",
+    "Case",
     "DirectionReport",
     "Finding",
     "GradcheckError",
     "GradcheckReport",
     "InputReport",
     "NetworkReport",
+    "Operation",
+    "PropertyError",
     "Verdict",
     "check_network",
+    "check_properties",
     "gradcheck",
+    "lay_out",
     "slim",
 ]
+
+_STRATEGIES = ("arrays", "conv_cases", "layers", "pool_cases", "shapes", "small_networks", "windows")
+
+
+def __getattr__(name: str) -> Any:
+    """Import the strategies when they are asked for: they need Hypothesis, nothing else here does."""
+    if name not in ("strategies", *_STRATEGIES):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    strategies = import_module(f"{__name__}.strategies")
+    return strategies if name == "strategies" else getattr(strategies, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "strategies", *_STRATEGIES])

@@ -1,0 +1,334 @@
+"""What every operation must have, whatever it computes: the properties it is held to, one function each.
+
+A gradient check alone lets much through.  A backward that is right for contiguous memory and wrong for a view, one
+that writes into its upstream gradient, one that keeps the whole graph alive: all of them pass it.  So an operation,
+with what is known of it (:class:`Operation`), is held to everything that can be asked of any operation.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backend.parallel import get_num_threads, set_num_threads
+from ..tensor import Tensor
+from .case import Case
+from .gradcheck import gradcheck
+from .layouts import LAYOUTS, lay_out
+
+__all__ = ["PROPERTIES", "Operation", "PropertyError", "check_properties"]
+
+_EXACT = 1e-12
+"""What float64 may lose by adding the same terms in another order, relative to the largest result."""
+
+_SINGLE = 2e-5
+"""What float32 may lose, likewise: 300 roundings."""
+
+
+class PropertyError(AssertionError):
+    """An operation lacks a property that it must have."""
+
+
+Outcome = list[np.ndarray]
+"""An output, and the gradient of each input."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A function of tensors, and what is known of it.
+
+    Parameters
+    ----------
+    call : callable
+        ``call(*tensors, **options)`` returns a Tensor.
+    definition : callable, optional
+        ``definition(*arrays, **options)``: the same, computed independently on float64 arrays.
+    linear : sequence of int
+        Positions of inputs in each of which, the others fixed, the output is affine.
+    itemwise : sequence of int
+        Positions of inputs whose first axis runs over items that, as the output's, do not touch each other.
+    keeps_dtype : bool
+        Whether the output has the inputs' dtype.
+    seed : int
+        Of all that is drawn to check it.
+    """
+
+    call: Callable[..., Tensor]
+    definition: Callable[..., np.ndarray] | None = None
+    linear: Sequence[int] = ()
+    itemwise: Sequence[int] = ()
+    keeps_dtype: bool = True
+    seed: int = 0
+
+    def check(self, case: Case, only: Iterable[str] = ()) -> None:
+        """Hold the operation to its properties for these arguments, to all of them or to those named.
+
+        Raises
+        ------
+        PropertyError, GradcheckError
+            Of the first that fails, both AssertionErrors, with a note: a script that does it again.
+        """
+        for name, holds in _chosen(only):
+            try:
+                holds(self, case)
+            except Exception as error:
+                error.add_note(f"\nThis does it again:\n\n{self._reproduction(case, name)}\n")
+                raise
+
+    def _reproduction(self, case: Case, name: str) -> str:
+        traits = {
+            "definition": self.definition,
+            "linear": self.linear,
+            "itemwise": self.itemwise,
+            "seed": self.seed,
+        }
+        traits = {trait: value for trait, value in traits.items() if value not in (None, (), 0)}
+        return case.reproduction(self.call, name, **traits)
+
+    def run(
+        self, case: Case, *, dtype: Any = None, layout: str = "c", g: np.ndarray | None = None
+    ) -> Outcome:
+        """Return the output and the gradient of each input, for the cotangent `g` or one drawn."""
+        arrays = [lay_out(a if dtype is None else a.astype(dtype), layout) for a in case.inputs]
+        tensors = [Tensor(a, requires_grad=True) for a in arrays]
+        y = self.call(*tensors, **case.options)
+        g = self.cotangent(y.shape) if g is None else g
+        y.backward(lay_out(g.astype(y.dtype), layout))
+        return [y.data, *(np.zeros(t.shape, t.dtype) if t.grad is None else t.grad for t in tensors)]
+
+    def cotangent(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return ∂L/∂y for an output of this shape: normal draws, the same each time."""
+        return np.asarray(np.random.default_rng([self.seed, len(shape)]).normal(size=shape))
+
+
+def check_properties(
+    call: Callable[..., Tensor],
+    inputs: Sequence[np.ndarray],
+    options: Mapping[str, Any] | None = None,
+    *,
+    definition: Callable[..., np.ndarray] | None = None,
+    linear: Sequence[int] = (),
+    itemwise: Sequence[int] = (),
+    only: Iterable[str] = (),
+    seed: int = 0,
+) -> None:
+    """Hold an operation to everything that any operation must have.
+
+    Its gradients equal differences; float32 gives nearly what float64 gives, in float32; inputs and upstream gradient
+    are left alone; memory layout and the number of threads do not matter; no array outlives backward.  And, where
+    they are said to hold: the output equals its definition; an affine operation A and its backward Aᵀ satisfy
+    ⟨A(x + u) − A(x), g⟩ = ⟨u, Aᵀg⟩; the items of a batch do not touch each other.
+
+    Parameters
+    ----------
+    call : callable
+        ``call(*tensors, **options)`` returns a Tensor.
+    inputs : sequence of float64 arrays
+        Where to check; values that are float32 numbers too make the comparison of the two sharpest.
+    options : mapping of str to anything, optional
+    definition : callable, optional
+        ``definition(*arrays, **options)``: the same, computed independently.
+    linear : sequence of int
+        Positions of inputs in each of which, the others fixed, the output is affine.
+    itemwise : sequence of int
+        Positions of inputs whose first axis is, as the output's, a batch of independent items.
+    only : iterable of str
+        Names of :data:`PROPERTIES`; default all.
+    seed : int
+        Of all that is drawn.
+
+    Raises
+    ------
+    PropertyError, GradcheckError
+        Of the first property that fails, both AssertionErrors; a note is a script that does it again.
+    ValueError
+        If `only` names no property.
+
+    Examples
+    --------
+    >>> from minicnn import functional as F
+    >>> x, w = np.arange(18.0).reshape(2, 1, 3, 3), np.ones((1, 1, 2, 2))
+    >>> check_properties(F.conv2d, [x, w], {"stride": 2, "padding": 1}, linear=[0, 1], itemwise=[0])
+    >>> check_properties(F.relu, [x - 8.5], linear=[0])
+    Traceback (most recent call last):
+    ...
+    minicnn.testing.properties.PropertyError: adjoint: ⟨A(x + u) − A(x), g⟩ = ... must equal ⟨u, Aᵀg⟩ = ..., for input 0
+    ...
+    """
+    operation = Operation(call, definition, tuple(linear), tuple(itemwise), seed=seed)
+    operation.check(Case(tuple(inputs), dict(options or {})), tuple(only))
+
+
+# The properties, in the order they are checked
+
+
+def _equals_its_definition(operation: Operation, case: Case) -> None:
+    if operation.definition is None:
+        return
+    expected = np.asarray(operation.definition(*case.inputs, **case.options))
+    y = operation.call(*map(Tensor, case.inputs), **case.options)
+    _demand(y.shape == expected.shape, f"definition: shape {y.shape} must be {expected.shape}")
+    _assert_close("definition: output", y.data, expected, rtol=1e-10)
+
+
+def _gradient_equals_differences(operation: Operation, case: Case) -> None:
+    gradcheck(lambda *x: operation.call(*x, **case.options), case.inputs, seed=operation.seed, elements=64)
+
+
+def _single_precision_is_kept_and_close(operation: Operation, case: Case) -> None:
+    # Scaled by a number that uses all of float32's digits: values such as 0.5 would survive being rounded to float16.
+    digits = np.float32(0.98765433)
+    rounded = Case(
+        tuple((a.astype(np.float32) * digits).astype(np.float64) for a in case.inputs), case.options
+    )
+    expected = operation.run(rounded)
+    found = operation.run(rounded, dtype=np.float32)
+    for name, a, b in _named(found, expected):
+        if name != "output" or operation.keeps_dtype:
+            _demand(a.dtype == np.float32, f"single: the {name} must be float32, got {a.dtype}")
+        _demand(a.shape == b.shape, f"single: the {name} must have shape {b.shape}, got {a.shape}")
+        _assert_close(f"single: float32's {name}", a, b, rtol=_SINGLE, floor=1.0)
+
+
+def _arguments_are_left_alone(operation: Operation, case: Case) -> None:
+    arrays = [a.copy() for a in case.inputs]
+    tensors = [Tensor(a, requires_grad=True) for a in arrays]
+    y = operation.call(*tensors, **case.options)
+    g = operation.cotangent(y.shape).astype(y.dtype)
+    given = g.copy()
+    y.backward(g)
+    for i, (array, before) in enumerate(zip(arrays, case.inputs, strict=True)):
+        _demand(np.array_equal(array, before, equal_nan=True), f"untouched: input {i} was changed")
+    _demand(np.array_equal(g, given), "untouched: the upstream gradient was changed")
+
+
+def _memory_layout_does_not_matter(operation: Operation, case: Case) -> None:
+    expected = operation.run(case)
+    for layout in LAYOUTS:
+        for name, a, b in _named(operation.run(case, layout=layout), expected):
+            _assert_close(f"layout: the {name} for {layout} memory", a, b, rtol=_EXACT, floor=1.0)
+
+
+def _memory_is_released(operation: Operation, case: Case) -> None:
+    """After backward nothing keeps the operation's inputs alive, which other operations have made."""
+    leaves = [Tensor(a, requires_grad=True) for a in case.inputs]
+    made = [leaf * 1 for leaf in leaves]
+    seen = [weakref.ref(t.data) for t in made]
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        y = operation.call(*made, **case.options)
+        del made
+        y.backward(operation.cotangent(y.shape).astype(y.dtype))
+        del y
+        for i, ref in enumerate(seen):
+            _demand(ref() is None, f"released: input {i} is still in memory after backward")
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _adjoint(operation: Operation, case: Case) -> None:
+    """⟨A(x + u) − A(x), g⟩ = ⟨u, Aᵀg⟩ however large u, with integers, so that rounding has hardly a part in it."""
+    whole = tuple(np.rint(4 * a) for a in case.inputs)
+    for i in operation.linear:
+        u = np.rint(1000 * np.random.default_rng([operation.seed, i]).normal(size=whole[i].shape))
+        moved = operation.call(
+            *(Tensor(a + u if i == j else a) for j, a in enumerate(whole)), **case.options
+        ).data
+        g = np.rint(1000 * operation.cotangent(moved.shape))
+        y, *grads = operation.run(Case(whole, case.options), g=g)
+        left, right = (moved - y) * g, u * grads[i]
+        gross = np.abs(left).sum() + np.abs(right).sum()
+        forth, back = left.sum(), right.sum()
+        _demand(
+            abs(forth - back) <= _EXACT * gross,
+            f"adjoint: ⟨A(x + u) − A(x), g⟩ = {forth:.15g} must equal ⟨u, Aᵀg⟩ = {back:.15g}, for input {i}",
+        )
+
+
+def _items_are_independent(operation: Operation, case: Case) -> None:
+    """Item by item: the same outputs and gradients, and shared inputs get the sum of theirs."""
+    if not operation.itemwise:
+        return
+    y, *grads = operation.run(case)
+    g = operation.cotangent(y.shape)
+    sums = [np.zeros_like(a) for a in grads]
+    for n in range(len(y)):
+        item = slice(n, n + 1)
+        inputs = tuple(a[item] if i in operation.itemwise else a for i, a in enumerate(case.inputs))
+        alone, *parts = operation.run(Case(inputs, case.options), g=g[item])
+        _assert_close(f"items: output of item {n} alone", alone, y[item], rtol=_EXACT, floor=1.0)
+        for i, part in enumerate(parts):
+            sums[i][item if i in operation.itemwise else ...] += part
+    for i, (total, expected) in enumerate(zip(sums, grads, strict=True)):
+        _assert_close(f"items: gradient of input {i}, item by item", total, expected, rtol=_EXACT, floor=1.0)
+
+
+def _threads_change_no_bit(operation: Operation, case: Case) -> None:
+    before = get_num_threads()
+    try:
+        set_num_threads(1)
+        expected = operation.run(case)
+        for threads in (2, 3):
+            set_num_threads(threads)
+            for name, a, b in _named(operation.run(case), expected):
+                _demand(
+                    np.array_equal(a, b, equal_nan=True),
+                    f"threads: the {name} differs between 1 thread and {threads}, by up to {np.abs(a - b).max()}",
+                )
+    finally:
+        set_num_threads(before)
+
+
+PROPERTIES: dict[str, Callable[[Operation, Case], None]] = {
+    "definition": _equals_its_definition,
+    "gradient": _gradient_equals_differences,
+    "single": _single_precision_is_kept_and_close,
+    "untouched": _arguments_are_left_alone,
+    "layout": _memory_layout_does_not_matter,
+    "released": _memory_is_released,
+    "adjoint": _adjoint,
+    "items": _items_are_independent,
+    "threads": _threads_change_no_bit,
+}
+"""The properties by name."""
+
+
+def _chosen(only: Iterable[str]) -> list[tuple[str, Callable[[Operation, Case], None]]]:
+    names = tuple(only) or tuple(PROPERTIES)
+    if unknown := set(names) - set(PROPERTIES):
+        raise ValueError(f"check_properties: only must name {', '.join(PROPERTIES)}; got {unknown.pop()!r}")
+    return [(name, PROPERTIES[name]) for name in names]
+
+
+def _demand(condition: Any, problem: str) -> None:
+    if not condition:
+        raise PropertyError(problem)
+
+
+def _named(found: Outcome, expected: Outcome) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
+    names = ["output", *(f"gradient of input {i}" for i in range(len(found) - 1))]
+    return zip(names, found, expected, strict=True)
+
+
+def _assert_close(
+    what: str, found: np.ndarray, expected: np.ndarray, rtol: float, floor: float = 0.0
+) -> None:
+    """Demand |found − expected| ≤ rtol · the largest |expected|, or `floor` where that is larger."""
+    finite = np.isfinite(expected)
+    scale = max(np.abs(expected[finite]).max(initial=0.0), floor)
+    close = np.abs(found - expected, where=finite, out=np.zeros(expected.shape)) <= rtol * scale
+    same = np.where(finite, close, np.isclose(found, expected, equal_nan=True))
+    if same.all():
+        return
+    at = tuple(int(i) for i in np.argwhere(~same)[0])
+    raise PropertyError(
+        f"{what} must be within {rtol:g} of the expected, relative to {scale:.3g}; {np.count_nonzero(~same)} of "
+        f"{same.size} elements are not, the first at {at}: {found[at]!r}, expected {expected[at]!r}"
+    )
