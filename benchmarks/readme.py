@@ -1,4 +1,4 @@
-"""Fill the README's figures from the records: everything between ``<!-- name -->`` and ``<!-- /name -->``."""
+"""Fill the pages' figures from the records: everything between ``<!-- name -->`` and ``<!-- /name -->``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def main() -> None:
-    path = ROOT / "README.md"
-    path.write_text(filled(path.read_text()))
+    for page in PAGES:
+        (ROOT / page).write_text(filled(page))
 
 
-def filled(text: str) -> str:
-    """The README's text with each marked place filled from its record."""
-    for name, fill in FIGURES.items():
+def filled(page: str) -> str:
+    """A page's text with each marked place filled from its record."""
+    text = (ROOT / page).read_text()
+    for name, fill in PAGES[page].items():
         mark = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
         if not mark.search(text):
-            raise ValueError(f"the README has no place marked {name}")
+            raise ValueError(f"{page} has no place marked {name}")
         text = mark.sub(lambda m, fill=fill: m[1] + fill() + m[2], text)
     return text
 
@@ -156,7 +157,9 @@ def _entry(model: str, where: str, quantity: str) -> Entry:
     return rows[0]
 
 
-FIGURES = {"ledger": ledger, "figures": figures_held, "convolution": convolution}
+PAGES = {
+    "README.md": {"ledger": ledger, "figures": figures_held, "convolution": convolution},
+}
 
 if __name__ == "__main__":
     main()
