@@ -8,6 +8,7 @@ from . import conv, data, functional, models, nn, optim, testing, training, weig
 from .backend import device
 from .backend.parallel import get_num_threads, set_num_threads
 from .config import show_config
+from .debug import AnomalyError, detect_anomaly, poison_workspace
 from .random import manual_seed
 from .tensor import Function, Tensor, enable_grad, is_grad_enabled, no_grad, tensor
 from .weights import load, save
@@ -15,10 +16,12 @@ from .weights import load, save
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnomalyError",
     "Function",
     "Tensor",
     "conv",
     "data",
+    "detect_anomaly",
     "device",
     "enable_grad",
     "functional",
@@ -30,6 +33,7 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "poison_workspace",
     "save",
     "set_num_threads",
     "show_config",

@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import backend
+from .observer import current, observed
 
 __all__ = ["Function", "MaxResult", "Tensor", "enable_grad", "is_grad_enabled", "no_grad", "tensor"]
 
@@ -46,17 +47,20 @@ class _GradMode(ContextDecorator):
 
     records: bool
 
+    def __init__(self) -> None:
+        self._before: list[bool] = []  # the mode to restore, for each time that this instance was entered
+
     def _recreate_cm(self) -> _GradMode:  # what a decorated function enters: one of its own for each call
         return type(self)()
 
     def __enter__(self) -> None:
-        self._before = is_grad_enabled()
+        self._before.append(is_grad_enabled())
         _mode.grad = self.records
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _mode.grad = self._before
+        _mode.grad = self._before.pop()
 
 
 class no_grad(_GradMode):
@@ -206,7 +210,8 @@ class Tensor:
             raise RuntimeError(
                 "backward: this tensor does not require a gradient, nor does any it was made from"
             )
-        _walk(self, self._cotangent(gradient))
+        with backend.of(self.data).silent():  # sums and conversions between the functions too
+            _walk(self, self._cotangent(gradient))
 
     def _cotangent(self, gradient: Array | Tensor | None) -> Array:
         be = backend.of(self.data)
@@ -524,7 +529,7 @@ class Function:
         """Compute the output from the input arrays, which must not be changed."""
         raise NotImplementedError(f"{self.name} defines no forward")
 
-    def backward(self, g: Array) -> Array | tuple[Array | None, ...]:
+    def backward(self, g: Array) -> Array | Sequence[Array | None]:
         """Compute ∂L/∂input for each input from g = ∂L/∂output, which must not be changed.
 
         What is returned belongs to the engine, which may add to it in place: g itself, a view of it, or a new array.
@@ -544,7 +549,9 @@ class Function:
         record = is_grad_enabled()
         self.needs = tuple(record and t.requires_grad for t in tensors)
         with self.be.silent():
-            out = Tensor(self.be.asarray(self.forward(*arrays)))
+            run = self.forward
+            y = observed("forward", self, run, *arrays) if current.observers else run(*arrays)
+            out = Tensor(self.be.asarray(y))
         if any(self.needs):
             # Not the input tensors themselves: their arrays are kept only where forward chose to.
             self.edges = tuple(
@@ -558,7 +565,7 @@ class Function:
         """Run ``backward`` and hold it to its contract: one gradient an input, of the input's shape and dtype."""
         with self.be.silent():
             result = self.backward(g)
-        grads = list(result) if isinstance(result, tuple) else [result]
+        grads = list(result) if isinstance(result, tuple | list) else [result]
         if len(grads) != len(self.shapes):
             raise RuntimeError(
                 f"{self.name}: backward must return one gradient an input, got {len(grads)} for {len(self.shapes)}"
@@ -596,7 +603,8 @@ def _walk(root: Tensor, g: Array) -> None:
                 f"backward: the graph behind this tensor was freed by an earlier backward (at {function.name}); "
                 "run the forward pass again"
             )
-        edges, results, overlap = function.edges, function.gradients(g), function.be.may_share_memory
+        edges, run, overlap = function.edges, function.gradients, function.be.may_share_memory
+        results = observed("backward", function, run, g) if current.observers else run(g)
         kept = [value for value in vars(function).values() if function.be.is_array(value)]
         function.free()
         for i, (edge, dx) in enumerate(zip(edges, results, strict=True)):

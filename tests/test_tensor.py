@@ -354,6 +354,19 @@ def test_wrong_number_of_gradients():
         Wrong()(x, x).backward()
 
 
+def test_gradients_may_come_as_a_list():
+    class Add(Function):
+        def forward(self, a, b):
+            return a + b
+
+        def backward(self, g):
+            return [g, 2 * g]
+
+    a, b = tensor([1.0], requires_grad=True), tensor([1.0], requires_grad=True)
+    Add()(a, b).backward()
+    assert (a.grad, b.grad) == (1, 2)
+
+
 def test_wrong_shape_of_gradient():
     class Wrong(Function):
         def forward(self, a):
@@ -410,6 +423,15 @@ def test_no_grad_as_block_and_decorator():
     assert minicnn.is_grad_enabled()
 
 
+def test_a_mode_may_be_entered_again_inside_itself():
+    mode = no_grad()
+    with mode:
+        with mode:
+            pass
+        assert not minicnn.is_grad_enabled()
+    assert minicnn.is_grad_enabled()
+
+
 def test_a_decorated_function_may_run_in_several_threads_at_once():
     """Each call restores the mode of its own thread, whatever the order in which they end."""
     both_inside, modes = threading.Barrier(2, timeout=10), {}
@@ -443,6 +465,21 @@ def test_no_grad_holds_for_its_thread_only():
         thread.start()
         thread.join()
     assert seen == [True]
+
+
+def test_gradients_overflow_without_a_warning():
+    """Between the functions too: in a sum, in a leaf's sum, and where a gradient is converted."""
+    x = tensor([1.0], requires_grad=True)
+    y = x * 1
+    (y + y).backward(np.array([3e38]))
+    assert x.grad.item() == np.inf
+    x.grad[...] = 3e38
+    (x * 1).backward(np.array([3e38]))
+    assert x.grad.item() == np.inf
+    x.grad = None
+    x.to("float64").backward(np.array([-1e300]))
+    (x * 1).backward(np.array([1e300]))
+    assert np.isnan(x.grad.item())
 
 
 # Depth, width, memory

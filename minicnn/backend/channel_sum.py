@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .parallel import parallel_for
+from .workspace import unwritten
 
 __all__ = ["channel_sum"]
 
@@ -36,7 +37,7 @@ def channel_sum(x: np.ndarray) -> np.ndarray:
 def _block_sums(rows: np.ndarray) -> np.ndarray:
     """Sum each block of rows (M, C) to one: (⌈M/256⌉, C)."""
     whole, rest = divmod(len(rows), _BLOCK)
-    sums = np.empty((whole + (rest > 0), rows.shape[1]), rows.dtype)
+    sums = unwritten(np.empty((whole + (rest > 0), rows.shape[1]), rows.dtype))
     ones = np.ones((1, _BLOCK), rows.dtype)
 
     def task(i: int) -> None:

@@ -23,8 +23,6 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     copyto,
     divide,
     divmod,
-    empty,
-    empty_like,
     errstate,
     exp,
     expand_dims,
@@ -58,6 +56,7 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
 
 from .channel_sum import channel_sum  # noqa: F401  (part of the seam too)
 from .matmul import matmul  # noqa: F401  (and this)
+from .workspace import unwritten as _unwritten  # no part of the seam
 
 Generator = np.random.Generator
 Array = np.ndarray
@@ -108,9 +107,19 @@ def random_uniform(generator: Generator, shape: tuple[int, ...]) -> Array:
     return generator.random(shape, dtype=np.float32)
 
 
+def empty(shape: tuple[int, ...], dtype: Any = float) -> Array:
+    """Return an uninitialised array."""
+    return _unwritten(np.empty(shape, dtype))
+
+
+def empty_like(array: Array, dtype: Any = None) -> Array:
+    """Return an uninitialised array of the same shape and memory layout."""
+    return _unwritten(np.empty_like(array, dtype))
+
+
 def empty_images(n: int, c: int, h: int, w: int, dtype: Any) -> Array:
     """Return an uninitialised batch, logical (N, C, H, W) over channels-last memory."""
-    return np.empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
+    return empty((n, h, w, c), dtype).transpose(0, 3, 1, 2)
 
 
 def full_images(n: int, c: int, h: int, w: int, dtype: Any, value: float) -> Array:

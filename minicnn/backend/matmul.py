@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .parallel import one_blas_thread, parallel_for
+from .workspace import unwritten
 
 __all__ = ["matmul"]
 
@@ -31,7 +32,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         with one_blas_thread():
             return np.matmul(a, b)
     rows, columns = a.shape[0], b.shape[1]
-    out = np.empty((rows, columns), np.result_type(a, b))
+    out = unwritten(np.empty((rows, columns), np.result_type(a, b)))
     edges = [max(rows, columns) * i // pieces for i in range(pieces + 1)]
 
     def product(i: int) -> None:

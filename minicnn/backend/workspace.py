@@ -2,20 +2,38 @@
 
 A convolution needs the same buffers at every step of training.  Asking the system for them anew would cost page faults
 over the whole buffer each time; here each buffer is allocated once, grows to the largest size asked for, and stays.
+
+That undefined contents are never read, :func:`poisoned` can prove: inside it they are NaN.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["scratch"]
+__all__ = ["poisoned", "scratch", "unwritten"]
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
+Buffers = dict[str, np.ndarray]
+
+
+class _Poison(NamedTuple):
+    """What a block of :func:`poisoned` fills memory with, and its own buffers, thread by thread."""
+
+    byte: int
+    buffers: dict[int, Buffers]
+
+
 _local = threading.local()
+# Worker threads run in a copy of their caller's context, and so see it too.
+_poison: ContextVar[_Poison | None] = ContextVar("poison", default=None)
 
 
 def scratch(purpose: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -40,16 +58,59 @@ def scratch(purpose: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray
     >>> np.shares_memory(a, b)
     True
     """
-    buffers: dict[str, np.ndarray] = _local.__dict__.setdefault("buffers", {})
+    buffers = _buffers()
     size = math.prod(shape) * dtype.itemsize
     buffer = buffers.get(purpose)
+    if buffer is not None:
+        unwritten(buffer)
     if buffer is None or buffer.size < size:
         buffers.pop(purpose, None)  # freed before the larger one is asked for
         buffer = buffers[purpose] = _aligned(size)
     return buffer[:size].view(dtype).reshape(shape)
 
 
+def unwritten(array: np.ndarray) -> np.ndarray:
+    """Return `array`, whose contents are undefined: as they are or, inside :func:`poisoned`, full of poison."""
+    poison = _poison.get()
+    if poison is not None:
+        array[...] = np.frombuffer(bytes([poison.byte]) * array.itemsize, array.dtype)
+    return array
+
+
+@contextmanager
+def poisoned(byte: int = 0xFF) -> Iterator[None]:
+    """Fill all memory with `byte` when it is handed out inside the block, and scratch memory at its end again.
+
+    Bytes 0xFF are NaN in every floating-point type, and −1 or the largest number in the integer ones.  Scratch memory
+    comes from buffers of the block's own.  So blocks nest, and threads outside are not disturbed.
+
+    Examples
+    --------
+    >>> with poisoned():
+    ...     a = scratch("example", (2,), np.dtype("float32"))
+    ...     a
+    array([nan, nan], dtype=float32)
+    """
+    poison = _Poison(byte, {})
+    token = _poison.set(poison)
+    try:
+        yield
+    finally:
+        for buffers in poison.buffers.values():
+            for buffer in buffers.values():
+                unwritten(buffer)
+        _poison.reset(token)
+
+
+def _buffers() -> Buffers:
+    """Return this thread's buffers."""
+    poison = _poison.get()
+    if poison is None:
+        return _local.__dict__.setdefault("buffers", {})
+    return poison.buffers.setdefault(threading.get_ident(), {})
+
+
 def _aligned(size: int) -> np.ndarray:
-    block = np.empty(size + _ALIGNMENT, np.uint8)
+    block = unwritten(np.empty(size + _ALIGNMENT, np.uint8))
     start = -block.ctypes.data % _ALIGNMENT
     return block[start : start + size]

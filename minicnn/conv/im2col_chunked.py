@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
 from ..backend.workspace import scratch
 from ..geometry import Window2d
@@ -115,7 +116,7 @@ def forward(
     n, k, p, q = out.shape
     kernels = kernel_matrix(w, groups).swapaxes(1, 2)
     chunks = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), PRODUCT_ROWS)
-    y = out if _is_channels_last(out) else np.empty((n, p, q, k), out.dtype).transpose(0, 3, 1, 2)
+    y = out if _is_channels_last(out) else empty_images(n, k, p, q, out.dtype)
 
     def task(i: int) -> None:
         rows = _pixel_rows(y, chunks[i], groups)
