@@ -91,6 +91,18 @@ class IsWrongForward(Double):
         return 2 * x + 1e-9
 
 
+class ReadsUnwrittenMemory(Double):
+    def forward(self, x):
+        y = self.be.empty_like(x)
+        y[1:] = 2 * x[1:]
+        return y
+
+    def backward(self, g):
+        dx = 2 * g
+        dx[0] = 0
+        return dx
+
+
 PLANTED = {
     "definition": (IsWrongForward, {"definition": lambda x: 2 * x}),
     "gradient": (IsWrongBackward, {}),
@@ -101,6 +113,7 @@ PLANTED = {
     "released": (KeepsItsInput, {}),
     "items": (MixesItems, {"itemwise": [0]}),
     "threads": (DependsOnThreads, {}),
+    "poisoned": (ReadsUnwrittenMemory, {}),
 }
 
 
@@ -111,7 +124,9 @@ def test_a_right_operation_has_them_all():
 @pytest.mark.parametrize("name", PLANTED)
 def test_each_catches_what_it_is_for(name):
     function, traits = PLANTED[name]
-    with pytest.raises(AssertionError, match=name if name != "gradient" else "gradcheck"):
+    with pytest.raises(
+        AssertionError, match={"gradient": "gradcheck", "poisoned": "never written"}.get(name, name)
+    ):
         check_properties(lambda x: function()(x), [X], only=[name], **traits)
 
 

@@ -26,12 +26,15 @@ from typing import Any
 from .case import Case
 from .derivative import Finding, Verdict
 from .gradcheck import gradcheck
+from .hvp import HessianProduct, hvp
 from .layouts import LAYOUTS, lay_out
 from .network import check_network
 from .network_report import DirectionReport, NetworkReport
+from .poisoned import same_when_poisoned
 from .properties import PROPERTIES, Operation, PropertyError, check_properties
 from .report import GradcheckError, GradcheckReport, InputReport
 from .slim import slim
+from .symmetry import PairReport, SymmetryReport, check_symmetry
 
 __all__ = [
     "LAYOUTS",
@@ -41,15 +44,21 @@ __all__ = [
     "Finding",
     "GradcheckError",
     "GradcheckReport",
+    "HessianProduct",
     "InputReport",
     "NetworkReport",
     "Operation",
+    "PairReport",
     "PropertyError",
+    "SymmetryReport",
     "Verdict",
     "check_network",
     "check_properties",
+    "check_symmetry",
     "gradcheck",
+    "hvp",
     "lay_out",
+    "same_when_poisoned",
     "slim",
 ]
 

@@ -13,7 +13,15 @@ import numpy as np
 
 from .objective import Direction, Move
 
-__all__ = ["along_element", "along_part", "aside", "every_element", "random_directions", "random_elements"]
+__all__ = [
+    "along_element",
+    "along_part",
+    "aside",
+    "every_element",
+    "random_directions",
+    "random_elements",
+    "root_mean_square",
+]
 
 Directions = dict[Any, Direction]
 Point = Mapping[str, np.ndarray]
@@ -44,7 +52,7 @@ def random_elements(point: Point, name: str, count: int, rng: np.random.Generato
 
 def random_directions(point: Point, names: Iterable[str], count: int, rng: np.random.Generator) -> Directions:
     """Return normal directions, in which each tensor moves in proportion to its root mean square."""
-    sizes = {name: _root_mean_square(point[name]) for name in names}
+    sizes = {name: root_mean_square(point[name]) for name in names}
     return {
         f"direction {i}": tuple(
             Move(name, ..., size * rng.standard_normal(point[name].shape)) for name, size in sizes.items()
@@ -77,6 +85,7 @@ def _largest(x: np.ndarray) -> float:
     return largest if largest > 1e-100 else 1.0
 
 
-def _root_mean_square(x: np.ndarray) -> float:
+def root_mean_square(x: np.ndarray) -> float:
+    """Return the size of a typical element, or 1 where all are 0."""
     largest = _largest(x)
     return largest * float(np.linalg.norm(x / largest)) / max(1.0, x.size**0.5) or 1.0

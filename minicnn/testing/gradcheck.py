@@ -10,8 +10,7 @@ everything is compared once more a little way off, where they are gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from ..tensor import Tensor
 from .compare import Comparison
 from .directions import aside
+from .leaves import borrowed, collected
 from .objective import Misconduct, Objective
 from .report import GradcheckError, GradcheckReport, InputReport
 
@@ -94,12 +94,8 @@ def gradcheck(
     """
     comparison = Comparison(eps, atol, rtol, elements, directions, coordinates, together)
     settings = f"seed {seed}, eps {eps:g}, atol {atol:g}, rtol {rtol:g}"
-    values = [inputs] if isinstance(inputs, Tensor | np.ndarray) else list(inputs)
-    arguments = [_leaf(value) if _is_float(value) else value for value in values]
-    leaves: dict[str, Any] = {f"input {i}": arguments[i] for i, v in enumerate(values) if _is_float(v)}
-    leaves |= _named(parameters)
-    _check_leaves(leaves)
-    with _borrowed(leaves.values()):
+    arguments, leaves = collected("gradcheck", inputs, parameters)
+    with borrowed(leaves.values()):
         try:
             rng = np.random.default_rng([_STREAM, seed])
             rows = _compare(lambda: fn(*arguments), leaves, comparison, rng)
@@ -123,42 +119,3 @@ def _compare(
         objective.shift({name: aside(x, rng) for name, x in objective.point.items()})
         rows += [replace(row, name=f"{row.name}, aside") for row in comparison.of(objective, rng)]
     return rows
-
-
-def _is_float(value: Any) -> bool:
-    return isinstance(value, Tensor | np.ndarray | np.floating) and value.dtype.kind == "f"
-
-
-def _leaf(value: Any) -> Tensor:
-    source = value.data if isinstance(value, Tensor) else value
-    return Tensor(source, requires_grad=True)
-
-
-def _named(parameters: Mapping[str, Tensor] | Iterable[Tensor]) -> dict[str, Tensor]:
-    if not isinstance(parameters, Mapping):
-        return {f"parameter {i}": tensor for i, tensor in enumerate(parameters)}
-    return {str(name): tensor for name, tensor in parameters.items()}
-
-
-@contextmanager
-def _borrowed(leaves: Iterable[Tensor]) -> Iterator[None]:
-    """Let the tensors hold float64 copies inside the block, and after it their own arrays and gradients."""
-    kept = [(leaf, leaf.data, leaf.grad) for leaf in leaves]
-    try:
-        for leaf, data, _ in kept:
-            leaf.data = np.array(data, np.float64)
-        yield
-    finally:
-        for leaf, data, grad in kept:
-            leaf.data, leaf.grad = data, grad
-
-
-def _check_leaves(leaves: Mapping[str, Any]) -> None:
-    if not leaves:
-        raise ValueError("gradcheck: there must be a floating-point array or Tensor to check, got none")
-    for name, leaf in leaves.items():
-        if not isinstance(leaf, Tensor) or not _is_float(leaf):
-            kind = f"a Tensor of {leaf.dtype}" if isinstance(leaf, Tensor) else type(leaf).__name__
-            raise TypeError(f"gradcheck: {name} must be a floating-point Tensor, got {kind}")
-        if not np.isfinite(leaf.data).all():
-            raise ValueError(f"gradcheck: {name} must be finite, it has NaN or infinite elements")

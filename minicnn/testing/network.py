@@ -138,7 +138,7 @@ def check_network(
     )
     loss = _Loss(model, images, rng)
     try:
-        objective = Objective(loss, tensors, rng)
+        objective = Objective(loss, tensors, rng, "check_network")
     except Misconduct as problem:
         held = " (in the second pass, the kinks were held)"
         raise GradcheckError(replace(report, problem=f"{problem}{held}")) from None
@@ -328,8 +328,10 @@ class _Check:
 def _sampled(point: dict[str, np.ndarray], name: str, count: int, rng: np.random.Generator) -> Move:
     """Return a move of some elements, as long as the tensor: it changes the output like one of them all."""
     x = point[name]
-    flat = rng.choice(x.size, min(count, x.size), replace=False)
     size = float(np.linalg.norm(x)) or 1.0
+    if not x.ndim:  # no indices, and there is but one element
+        return Move(name, ..., np.asarray(size * rng.standard_normal()))
+    flat = rng.choice(x.size, min(count, x.size), replace=False)
     return Move(name, np.unravel_index(flat, x.shape), size / flat.size**0.5 * rng.standard_normal(flat.size))
 
 

@@ -11,7 +11,8 @@ error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,20 +51,29 @@ class Objective:
         The tensors to differentiate by, float64; their arrays are the objective's to change.
     rng : numpy.random.Generator
         Draws v.
+    caller : str
+        The check's name in messages.
 
     Attributes
     ----------
     point : dict of str to array
         The values of the leaves.
+    cotangent : array
+        v, for the outputs in one row.
     gradients : dict of str to array or None
         ∂φ/∂leaf as backward gives it.
     """
 
     def __init__(
-        self, forward: Callable[[], Any], leaves: Mapping[str, Tensor], rng: np.random.Generator
+        self,
+        forward: Callable[[], Any],
+        leaves: Mapping[str, Tensor],
+        rng: np.random.Generator,
+        caller: str = "gradcheck",
     ) -> None:
         self._forward = forward
         self._rng = rng
+        self._caller = caller
         self.leaves = leaves
         self.differentiate()
 
@@ -79,12 +89,24 @@ class Objective:
         self.point = {name: leaf.data.copy() for name, leaf in self.leaves.items()}
         for leaf in self.leaves.values():
             leaf.grad = None
-        tensors = _float_tensors(self._forward())
+        tensors = self._results()
         self.outputs = _flat(tensors)
         self._check_forward(tensors)
         self.cotangent = self._rng.standard_normal(self.outputs.size)
         self._backward(tensors)
         self.gradients = {name: leaf.grad for name, leaf in self.leaves.items()}
+
+    def _results(self) -> list[Tensor]:
+        """Run forward, and return the floating-point tensors among its results; others have no derivative."""
+        result = self._forward()
+        results = result if isinstance(result, tuple | list) else [result]
+        tensors = [r for r in results if isinstance(r, Tensor) and r.dtype.kind == "f"]
+        if not tensors:
+            kind = f"a Tensor of {result.dtype}" if isinstance(result, Tensor) else type(result).__name__
+            raise TypeError(
+                f"{self._caller}: fn must return a floating-point Tensor, or a tuple with one, got {kind}"
+            )
+        return tensors
 
     def _check_forward(self, tensors: list[Tensor]) -> None:
         self._check_unchanged("forward")
@@ -94,7 +116,7 @@ class Objective:
         if not np.isfinite(self.outputs).all():
             raise Misconduct("fn's output must be finite, it has NaN or infinite elements")
         with no_grad():
-            again = _flat(_float_tensors(self._forward()))
+            again = _flat(self._results())
         if not _same_bits(self.outputs, again):
             raise Misconduct(
                 "fn must be deterministic, two forward passes on the same input differ; give dropout and the "
@@ -103,13 +125,7 @@ class Objective:
 
     def _backward(self, tensors: list[Tensor]) -> None:
         cotangent = self.cotangent.copy()
-        pieces = _split(cotangent, tensors)
-        if len(tensors) == 1:  # directly, so that a backward which writes into its g is seen
-            root, gradient = tensors[0], pieces[0]
-        else:
-            root, gradient = _WeightedSum(pieces)(*tensors), None
-        if root.requires_grad:
-            root.backward(gradient)
+        _propagate(tensors, cotangent)
         self._check_unchanged("backward")
         if not _same_bits(cotangent, self.cotangent):
             raise Misconduct("backward must not change the upstream gradient it is given")
@@ -127,11 +143,28 @@ class Objective:
 
     def outputs_at(self, direction: Direction, t: float) -> np.ndarray:
         """Return fn's outputs, flattened and joined, t along the direction."""
+        with self._displaced(direction, t), no_grad():
+            return _flat(self._results())
+
+    def gradients_at(self, direction: Direction, t: float) -> dict[str, np.ndarray]:
+        """Return ∂φ/∂leaf, with the same v, t along the direction; zeros where backward leaves None."""
+        with self._displaced(direction, t):
+            for leaf in self.leaves.values():
+                leaf.grad = None
+            _propagate(self._results(), self.cotangent.copy())
+            return {
+                name: np.zeros(leaf.shape) if leaf.grad is None else leaf.grad
+                for name, leaf in self.leaves.items()
+            }
+
+    @contextmanager
+    def _displaced(self, direction: Direction, t: float) -> Iterator[None]:
+        """Move the leaves along a direction inside the block, and put them back after it."""
         try:
             for move in direction:
                 self.leaves[move.name].data[move.index] += t * move.values
-            with no_grad(), np.errstate(all="ignore"):  # a long step may leave fn's domain: NaN says enough
-                return _flat(_float_tensors(self._forward()))
+            with np.errstate(all="ignore"):  # a long step may leave fn's domain: NaN says enough
+                yield
         finally:
             for move in direction:
                 self.leaves[move.name].data[move.index] = self.point[move.name][move.index]
@@ -194,14 +227,15 @@ class _WeightedSum(Function):
         return tuple(g * v for v in self.cotangents)
 
 
-def _float_tensors(result: Any) -> list[Tensor]:
-    """Return the floating-point tensors among fn's results; indices and None have no derivative."""
-    results = result if isinstance(result, tuple | list) else [result]
-    tensors = [r for r in results if isinstance(r, Tensor) and r.dtype.kind == "f"]
-    if not tensors:
-        kind = f"a Tensor of {result.dtype}" if isinstance(result, Tensor) else type(result).__name__
-        raise TypeError(f"gradcheck: fn must return a floating-point Tensor, or a tuple with one, got {kind}")
-    return tensors
+def _propagate(tensors: list[Tensor], cotangent: np.ndarray) -> None:
+    """Run backward from the outputs with this v."""
+    pieces = _split(cotangent, tensors)
+    if len(tensors) == 1:  # directly, so that a backward which writes into its g is seen
+        root, gradient = tensors[0], pieces[0]
+    else:
+        root, gradient = _WeightedSum(pieces)(*tensors), None
+    if root.requires_grad:
+        root.backward(gradient)
 
 
 def _flat(tensors: list[Tensor]) -> np.ndarray:
