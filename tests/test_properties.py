@@ -103,6 +103,16 @@ class ReadsUnwrittenMemory(Double):
         return dx
 
 
+class TakesTheOthersNeed(Double):
+    """y = 2 a + b, which looks at the wrong input's need."""
+
+    def forward(self, a, b):
+        return 2 * a + b
+
+    def backward(self, g):
+        return (2 * g if self.needs[1] else 0 * g), g
+
+
 PLANTED = {
     "definition": (IsWrongForward, {"definition": lambda x: 2 * x}),
     "gradient": (IsWrongBackward, {}),
@@ -112,9 +122,14 @@ PLANTED = {
     "layout": (ReadsMemoryOrder, {}),
     "released": (KeepsItsInput, {}),
     "items": (MixesItems, {"itemwise": [0]}),
+    "alone": (TakesTheOthersNeed, {}),
     "threads": (DependsOnThreads, {}),
     "poisoned": (ReadsUnwrittenMemory, {}),
 }
+
+
+def inputs_of(function):
+    return [X, X] if function is TakesTheOthersNeed else [X]
 
 
 def test_a_right_operation_has_them_all():
@@ -127,13 +142,13 @@ def test_each_catches_what_it_is_for(name):
     with pytest.raises(
         AssertionError, match={"gradient": "gradcheck", "poisoned": "never written"}.get(name, name)
     ):
-        check_properties(lambda x: function()(x), [X], only=[name], **traits)
+        check_properties(lambda *x: function()(*x), inputs_of(function), only=[name], **traits)
 
 
-@pytest.mark.parametrize("name", ["definition", "single", "layout", "released", "items", "threads"])
+@pytest.mark.parametrize("name", ["definition", "single", "layout", "released", "items", "alone", "threads"])
 def test_the_gradient_check_sees_none_of_these(name):
     function, _ = PLANTED[name]
-    check_properties(lambda x: function()(x), [X], only=["gradient"])
+    check_properties(lambda *x: function()(*x), inputs_of(function), only=["gradient"])
 
 
 @pytest.mark.parametrize("function", [WritesItsInput, LosesPrecision])

@@ -113,6 +113,13 @@ class BatchNorm2d(Module):
             init.ones_(self.weight)
             init.zeros_(self.bias)
 
+    def _momentum(self) -> float:
+        """Return the share of this batch in the running statistics; in an average of all batches 1/n for the nth."""
+        if self.momentum is not None:
+            return self.momentum
+        batches = self.num_batches_tracked
+        return 1 / (int(batches) + 1) if self.training and batches is not None else 0.0
+
     def forward(self, input: Tensor) -> Tensor:
         input = input if isinstance(input, Tensor) else tensor(input)
         if input.ndim != 4:
@@ -121,10 +128,7 @@ class BatchNorm2d(Module):
         of_batch = self.training or mean is None
         if self.training and not self.track_running_stats:
             mean = var = batches = None
-        momentum = self.momentum
-        if momentum is None:
-            momentum = 0.0 if batches is None else 1 / (int(batches) + 1)
-        output = F.batch_norm(input, mean, var, self.weight, self.bias, of_batch, momentum, self.eps)
+        output = F.batch_norm(input, mean, var, self.weight, self.bias, of_batch, self._momentum(), self.eps)
         if self.training and batches is not None:
             batches.data += 1
         return output

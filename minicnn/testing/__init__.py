@@ -27,6 +27,7 @@ from .case import Case
 from .derivative import Finding, Verdict
 from .gradcheck import gradcheck
 from .hvp import HessianProduct, hvp
+from .layer_case import LayerCase, with_values
 from .layouts import LAYOUTS, lay_out
 from .network import check_network
 from .network_report import DirectionReport, NetworkReport
@@ -34,11 +35,14 @@ from .poisoned import same_when_poisoned
 from .properties import PROPERTIES, Operation, PropertyError, check_properties
 from .report import GradcheckError, GradcheckReport, InputReport
 from .slim import slim
+from .small_network import SmallNetwork
 from .symmetry import PairReport, SymmetryReport, check_symmetry
+from .values import VALUES, fill, fill_weight
 
 __all__ = [
     "LAYOUTS",
     "PROPERTIES",
+    "VALUES",
     "Case",
     "DirectionReport",
     "Finding",
@@ -46,20 +50,25 @@ __all__ = [
     "GradcheckReport",
     "HessianProduct",
     "InputReport",
+    "LayerCase",
     "NetworkReport",
     "Operation",
     "PairReport",
     "PropertyError",
+    "SmallNetwork",
     "SymmetryReport",
     "Verdict",
     "check_network",
     "check_properties",
     "check_symmetry",
+    "fill",
+    "fill_weight",
     "gradcheck",
     "hvp",
     "lay_out",
     "same_when_poisoned",
     "slim",
+    "with_values",
 ]
 
 _STRATEGIES = ("arrays", "conv_cases", "layers", "pool_cases", "shapes", "small_networks", "windows")

@@ -47,6 +47,10 @@ class Case:
     def __repr__(self) -> str:
         return f"Case({literal(self.inputs)}, {literal(self.options)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Let Hypothesis and IPython, which know dataclasses, print the repr all the same."""
+        printer.text(repr(self))
+
     def reproduction(self, fn: Callable[..., Any], *only: str, **traits: Any) -> str:
         """Return a script that holds `fn` to these properties once more, with these arguments.
 

@@ -6,6 +6,8 @@ those of C order reads something else, or writes it, when handed a slice, a tran
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..nn.check import one_of
@@ -21,7 +23,7 @@ def lay_out(array: np.ndarray, layout: str) -> np.ndarray:
 
     Parameters
     ----------
-    array : array of any shape and dtype
+    array : array of numbers, of any shape
     layout : str
         One of :data:`LAYOUTS`:
 
@@ -78,7 +80,7 @@ def lay_out(array: np.ndarray, layout: str) -> np.ndarray:
             return array.copy(order="C")
 
 
-def _every(step: int, ndim: int) -> tuple[object, ...]:
+def _every(step: int, ndim: int) -> Any:
     return ..., *(slice(None, None, step) for _ in range(ndim))
 
 

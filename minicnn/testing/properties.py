@@ -97,9 +97,12 @@ class Operation:
             "definition": self.definition,
             "linear": self.linear,
             "itemwise": self.itemwise,
+            "keeps_dtype": self.keeps_dtype,
+            "condition": self.condition,
             "seed": self.seed,
         }
-        traits = {trait: value for trait, value in traits.items() if value not in (None, (), 0)}
+        usual = vars(Operation)
+        traits = {trait: value for trait, value in traits.items() if value != usual[trait]}
         return case.reproduction(self.call, name, **traits)
 
     def run(
@@ -126,6 +129,8 @@ def check_properties(
     definition: Callable[..., np.ndarray] | None = None,
     linear: Sequence[int] = (),
     itemwise: Sequence[int] = (),
+    keeps_dtype: bool = True,
+    condition: float = 1.0,
     only: Iterable[str] = (),
     seed: int = 0,
 ) -> None:
@@ -133,8 +138,9 @@ def check_properties(
 
     Its gradients equal differences; float32 gives nearly what float64 gives, in float32; inputs and upstream gradient
     are left alone; memory layout, the number of threads and what uninitialised memory holds do not matter; no array
-    outlives backward.  And, where they are said to hold: the output equals its definition; an affine operation A and its
-    backward Aᵀ satisfy ⟨A(x + u) − A(x), g⟩ = ⟨u, Aᵀg⟩; the items of a batch do not touch each other.
+    outlives backward; an input's gradient is the same when no other needs one.  And, where they are said to hold: the
+    output equals its definition; an affine operation A and its backward Aᵀ satisfy ⟨A(x + u) − A(x), g⟩ = ⟨u, Aᵀg⟩;
+    the items of a batch do not touch each other.
 
     Parameters
     ----------
@@ -149,6 +155,10 @@ def check_properties(
         Positions of inputs in each of which, the others fixed, the output is affine.
     itemwise : sequence of int
         Positions of inputs whose first axis is, as the output's, a batch of independent items.
+    keeps_dtype : bool
+        Whether the output has the inputs' dtype.
+    condition : float
+        How many times more than usual the operation may amplify a rounding error of its inputs.
     only : iterable of str
         Names of :data:`PROPERTIES`; default all.
     seed : int
@@ -172,7 +182,7 @@ def check_properties(
     minicnn.testing.properties.PropertyError: adjoint: ⟨A(x + u) − A(x), g⟩ = ... must equal ⟨u, Aᵀg⟩ = ..., for input 0
     ...
     """
-    operation = Operation(call, definition, tuple(linear), tuple(itemwise), seed=seed)
+    operation = Operation(call, definition, tuple(linear), tuple(itemwise), keeps_dtype, condition, seed)
     operation.check(Case(tuple(inputs), dict(options or {})), tuple(only))
 
 
@@ -292,6 +302,19 @@ def _items_are_independent(operation: Operation, case: Case) -> None:
         _assert_close(f"items: gradient of input {i}, item by item", total, expected, rtol=rtol, floor=1.0)
 
 
+def _gradients_do_not_need_each_other(operation: Operation, case: Case) -> None:
+    """Each input's gradient is the same when it is the only one asked for."""
+    if len(case.inputs) < 2:
+        return
+    _, *expected = operation.run(case)
+    for i, gradient in enumerate(expected):
+        tensors = [Tensor(a, requires_grad=i == j) for j, a in enumerate(case.inputs)]
+        y = operation.call(*tensors, **case.options)
+        y.backward(operation.cotangent(y.shape).astype(y.dtype))
+        alone = np.zeros_like(gradient) if tensors[i].grad is None else tensors[i].grad
+        _assert_close(f"alone: the gradient of input {i}, alone", alone, gradient, rtol=_EXACT, floor=1.0)
+
+
 def _threads_change_no_bit(operation: Operation, case: Case) -> None:
     before = get_num_threads()
     try:
@@ -322,6 +345,7 @@ PROPERTIES: dict[str, Callable[[Operation, Case], None]] = {
     "released": _memory_is_released,
     "adjoint": _adjoint,
     "items": _items_are_independent,
+    "alone": _gradients_do_not_need_each_other,
     "threads": _threads_change_no_bit,
     "poisoned": _uninitialised_memory_does_not_matter,
 }
