@@ -1,10 +1,18 @@
-"""Hypothesis without a clock: shared machines are slow at times, and a timed test tells nothing.
+"""Hypothesis's profiles, without a clock: shared machines are slow at times, and a timed test tells nothing.
 
-In CI the examples are the same on every run; elsewhere each run draws new ones.
+``minicnn``, the default
+    Each run draws new cases; in CI they are the same every time, unless ``--hypothesis-seed`` asks for others.
+``nightly``, by ``--hypothesis-profile=nightly``
+    More than 50,000 cases over the table of operations, and as many times more everywhere else.
 """
 
-import os
+from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -13,4 +21,38 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("nightly", settings.get_profile("minicnn"), derandomize=False, max_examples=1100)
 settings.load_profile("minicnn")
+
+GENERATED = pytest.StashKey[Counter[str]]()
+
+
+@pytest.hookimpl(trylast=True)  # after Hypothesis's own, which loads the profile asked for
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a seed count, which Hypothesis overlooks where it is to draw the same cases every time."""
+    config.stash[GENERATED] = Counter()
+    if config.getoption("hypothesis_seed", None) is not None:
+        settings.register_profile("seeded", settings(), derandomize=False)
+        settings.load_profile("seeded")
+
+
+@pytest.fixture(scope="session")
+def count_generated(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Return what to call with an operation's name for each case that was drawn and holds."""
+
+    def count(operation: str) -> None:
+        pytestconfig.stash[GENERATED][operation] += 1
+
+    return count
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The seed of the run's cotangents, from ``--gradcheck-seed``."""
+    return pytestconfig.getoption("gradcheck_seed", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    cases = config.stash[GENERATED]
+    if cases:
+        terminalreporter.write_line(f"generated cases: {cases.total():,} over {len(cases)} operations")

@@ -1,12 +1,158 @@
 """Each operation by its definition, in plain loops over windows or samples: what the tests hold minicnn to.
 
-Written from the definitions and apart from the package: none of its code is used here.
+Written from the definitions and apart from the package: none of its code is used here.  Arguments bear the
+names that the operations give them, so that one case serves both.
 """
 
+import functools
 import itertools
 import math
 
 import numpy as np
+
+# Arithmetic
+
+
+def add(x, other):
+    return x + other
+
+
+def subtract(x, other):
+    return x - other
+
+
+def subtract_from(x, other):
+    return other - x
+
+
+def multiply(x, other):
+    return x * other
+
+
+def divide(x, other):
+    return x / other
+
+
+def divide_into(x, other):
+    return other / x
+
+
+def power(x, other):
+    return x**other
+
+
+def power_of(x, other):
+    return other**x
+
+
+def matmul(x, other):
+    return np.matmul(x, other)
+
+
+def matmul_of(x, other):
+    return np.matmul(other, x)
+
+
+# Elementary functions
+
+
+def astype(x, target):
+    return x.astype(target)
+
+
+def clip(x, min=None, max=None):
+    return np.clip(x, min, max)
+
+
+def relu(x):
+    return np.where(x > 0, x, 0)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def dropout(x, seed, p=0.5, training=True, scale_at_test=False):
+    if not training:
+        return x * (1 - p) if scale_at_test else x
+    kept = np.random.default_rng(seed).random(x.shape, dtype=np.float32) >= p
+    scale = 1 if scale_at_test or p == 1 else 1 / (1 - p)
+    return np.where(kept, x * scale, 0)
+
+
+# Reductions
+
+
+def total(x, dim=None, keepdim=False):
+    return np.sum(x, None if dim == () else dim, keepdims=keepdim)
+
+
+def average(x, dim=None, keepdim=False):
+    summed = total(x, dim, keepdim)
+    return summed * summed.size / x.size
+
+
+def largest(x, dim=None, keepdim=False):
+    return np.max(x, dim, keepdims=keepdim)
+
+
+# Shape
+
+
+def reshape(x, shape):
+    return np.reshape(x, shape)
+
+
+def flatten(x, start_dim=0, end_dim=-1):
+    if not x.ndim:
+        return x.reshape(1)
+    first, last = start_dim % x.ndim, end_dim % x.ndim
+    return np.reshape(x, (*x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+
+
+def permute(x, dims):
+    return np.transpose(x, dims)
+
+
+def transpose(x, dim0, dim1):
+    return np.swapaxes(x, dim0, dim1)
+
+
+def getitem(x, index):
+    return x[index]
+
+
+def cat(*arrays, dim=0):
+    return np.concatenate([a for a in arrays if a.shape != (0,)] or arrays, dim)
+
+
+def pad(x, pad, mode="constant", value=0.0):
+    """Axis by axis from the last, row by row; what is cut is gone before the rest goes round in a circle."""
+    for axis, before, after in zip(range(x.ndim - 1, -1, -1), pad[::2], pad[1::2], strict=False):
+        rows = list(np.moveaxis(x, axis, 0))
+        n, shape = len(rows), x.shape[:axis] + x.shape[axis + 1 :]
+        left = rows[max(-before, 0) : n - max(-after, 0)]
+        padded = []
+        for i in range(-before, n + after):
+            if mode == "circular":
+                padded.append(left[(i + min(before, 0)) % len(left)])
+            elif 0 <= i < n:
+                padded.append(rows[i])
+            elif mode == "constant":
+                padded.append(np.full(shape, 0.0 if value is None else value))
+            elif mode == "replicate":
+                padded.append(rows[0 if i < 0 else -1])
+            else:
+                padded.append(rows[-i if i < 0 else 2 * (n - 1) - i])
+        x = np.stack(padded, axis) if padded else np.zeros((*x.shape[:axis], 0, *x.shape[axis + 1 :]))
+    return x
+
+
+def linear(x, w, b=None):
+    return x @ w.T + (0 if b is None else b)
+
+
+# Windows
 
 
 def pairs(value):
@@ -57,6 +203,21 @@ def four(padding):
     return tuple(padding) if len(padding) == 4 else (padding[0], padding[0], padding[1], padding[1])
 
 
+def on_batches(ndim):
+    """Let a definition for batches, of `ndim` axes, take a single item too."""
+
+    def of(definition):
+        @functools.wraps(definition)
+        def either(x, *args, **options):
+            batch = definition(x if x.ndim == ndim else x[None], *args, **options)
+            return batch if x.ndim == ndim else batch[0]
+
+        return either
+
+    return of
+
+
+@on_batches(4)
 def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     if padding == "same":
         extents = [d * (k - 1) for d, k in zip(pairs(dilation), w.shape[2:], strict=True)]
@@ -74,6 +235,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1):
     return grid_of(out)
 
 
+@on_batches(4)
 def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     (sh, sw), (ph, pw), (oh, ow), (dh, dw) = map(pairs, (stride, padding, output_padding, dilation))
     n, c, height, width = x.shape
@@ -88,6 +250,7 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, output_padding=0, groups
     return cropped if b is None else cropped + b[:, None, None]
 
 
+@on_batches(4)
 def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
     kernel = pairs(kernel_size)
     step = kernel if stride is None else pairs(stride)
@@ -101,6 +264,28 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=Fal
     )
 
 
+def places(x):
+    """The number h·W + w of each pixel."""
+    return np.broadcast_to(np.arange(x.shape[2] * x.shape[3], dtype=float).reshape(x.shape[2:]), x.shape)
+
+
+def first_maximum(seen, at):
+    """The least of the places `at` where what is seen (N, C, R, S) is largest."""
+    return np.where(seen == seen.max(axis=(2, 3), keepdims=True), at, np.inf).min(axis=(2, 3))
+
+
+@on_batches(4)
+def max_pool2d_indices(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """Where each maximum is, h·W + w: the first where several tie."""
+    step = pairs(kernel_size if stride is None else stride)
+    window = pairs(kernel_size), step, four(padding), pairs(dilation)
+    both = zip(
+        windows(x, *window, -np.inf, ceil_mode), windows(places(x), *window, np.inf, ceil_mode), strict=True
+    )
+    return grid_of({(p, q): first_maximum(seen, at) for (p, q, seen, _, _), (_, _, at, _, _) in both})
+
+
+@on_batches(4)
 def avg_pool2d(
     x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
 ):
@@ -113,19 +298,64 @@ def avg_pool2d(
     return grid_of(out)
 
 
-def adaptive_pool2d(x, output_size, reduce):
-    sizes = [n if m is None else m for m, n in zip(pairs(output_size), x.shape[2:], strict=True)]
-    out = {}
-    for p, q in itertools.product(*map(range, sizes)):
-        (h0, h1), (w0, w1) = (
-            (math.floor(i * n / m), math.ceil((i + 1) * n / m))
-            for i, m, n in zip((p, q), sizes, x.shape[2:], strict=True)
+def cells(x, output_size):
+    """Yield (p, q, rows, columns) of the input for each output pixel."""
+    wanted = (output_size,) * 2 if output_size is None else pairs(output_size)
+    sizes = [n if m is None else m for m, n in zip(wanted, x.shape[2:], strict=True)]
+    for at in itertools.product(*map(range, sizes)):
+        rows, columns = (
+            slice(math.floor(i * n / m), math.ceil((i + 1) * n / m))
+            for i, m, n in zip(at, sizes, x.shape[2:], strict=True)
         )
-        out[p, q] = reduce(x[:, :, h0:h1, w0:w1], axis=(2, 3))
-    return grid_of(out)
+        yield *at, rows, columns
 
 
-def local_response_norm(x, size, alpha, beta, k):
+@on_batches(4)
+def adaptive_avg_pool2d(x, output_size):
+    return grid_of({(p, q): x[:, :, h, w].mean(axis=(2, 3)) for p, q, h, w in cells(x, output_size)})
+
+
+@on_batches(4)
+def adaptive_max_pool2d(x, output_size):
+    return grid_of({(p, q): x[:, :, h, w].max(axis=(2, 3)) for p, q, h, w in cells(x, output_size)})
+
+
+@on_batches(4)
+def adaptive_max_pool2d_indices(x, output_size):
+    """Where each maximum is, h·W + w: the first where several tie."""
+    at = places(x)
+    return grid_of(
+        {(p, q): first_maximum(x[:, :, h, w], at[:, :, h, w]) for p, q, h, w in cells(x, output_size)}
+    )
+
+
+@on_batches(4)
+def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
+    kernel = pairs(kernel_size)
+    columns = [
+        samples.reshape(len(x), math.prod(samples.shape[1:]))
+        for _, _, samples, _, _ in windows(x, kernel, pairs(stride), four(padding), pairs(dilation), 0.0)
+    ]
+    return np.stack(columns, -1)
+
+
+@on_batches(3)
+def fold(columns, output_size, kernel_size, dilation=1, padding=0, stride=1):
+    """⟨fold(columns), e⟩ = ⟨columns, unfold(e)⟩ for every unit image e."""
+    size, kernel = pairs(output_size), pairs(kernel_size)
+    channels = columns.shape[1] // (kernel[0] * kernel[1])
+    y = np.zeros((len(columns), channels, *size))
+    for at in np.ndindex(channels, *size):
+        unit = np.zeros((1, channels, *size))
+        unit[0, *at] = 1
+        y[:, *at] = (columns * unfold(unit, kernel, dilation, padding, stride)).sum(axis=(1, 2))
+    return y
+
+
+# Normalisation
+
+
+def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
     y = np.empty_like(x)
     for c in range(x.shape[1]):
         total = np.zeros_like(x[:, c])
@@ -136,7 +366,9 @@ def local_response_norm(x, size, alpha, beta, k):
     return y
 
 
-def batch_norm(x, w, b, eps, mean=None, var=None):
+def batch_norm(x, w=None, b=None, eps=1e-5, mean=None, var=None):
+    w = np.ones(x.shape[1]) if w is None else w
+    b = np.zeros(x.shape[1]) if b is None else b
     y = np.empty_like(x)
     for c in range(x.shape[1]):
         values = x[:, c].ravel()
@@ -146,13 +378,27 @@ def batch_norm(x, w, b, eps, mean=None, var=None):
     return y
 
 
+# Softmax and losses
+
+
 def softmax(x, dim):
     e = np.exp(x)
     return e / e.sum(axis=dim, keepdims=True)
 
 
+def log_softmax(x, dim):
+    return (
+        x
+        - x.max(axis=dim, keepdims=True)
+        - np.log(np.exp(x - x.max(axis=dim, keepdims=True)).sum(axis=dim, keepdims=True))
+    )
+
+
 def cross_entropy(z, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """Sample by sample, class by class; target is class numbers or probabilities."""
+    if z.ndim == 1:
+        losses = cross_entropy(z[None], target[None], weight, ignore_index, reduction, label_smoothing)
+        return losses[0] if reduction == "none" else losses
     n_classes = z.shape[1]
     weight = np.ones(n_classes) if weight is None else weight
     columns = np.moveaxis(z, 1, -1).reshape(-1, n_classes)
@@ -160,7 +406,7 @@ def cross_entropy(z, target, weight=None, ignore_index=-100, reduction="mean", l
     targets = np.moveaxis(target, 1, -1).reshape(-1, n_classes) if soft else target.reshape(-1)
     losses, counted = [], 0.0
     for row, t in zip(columns, targets, strict=True):
-        log_p = row - math.log(sum(math.exp(v) for v in row))
+        log_p = row - max(row) - math.log(sum(math.exp(v - max(row)) for v in row))
         if not soft and t == ignore_index:
             losses.append(0.0)
             continue
@@ -176,19 +422,22 @@ def cross_entropy(z, target, weight=None, ignore_index=-100, reduction="mean", l
     return np.array(sum(losses) / (counted if reduction == "mean" else 1))
 
 
-def pad(x, amounts, mode, value=0.0):
-    """`amounts` as (before, after) for every axis, first axis first; cutting comes before the rest."""
-    kept = x[tuple(slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(x.shape, amounts, strict=True))]
-    add = [(max(b, 0), max(a, 0)) for b, a in amounts]
-    if mode == "constant":
-        return np.pad(kept, add, constant_values=value)
-    return np.pad(kept, add, mode={"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode])
+def nll_loss(z, target, weight=None, ignore_index=-100, reduction="mean"):
+    if z.ndim == 1:
+        losses = nll_loss(z[None], target[None], weight, ignore_index, reduction)
+        return losses[0] if reduction == "none" else losses
+    weight = np.ones(z.shape[1]) if weight is None else weight
+    losses, counted = np.zeros(target.shape), 0.0
+    for at in np.ndindex(target.shape):
+        label = target[at]
+        if label != ignore_index:
+            losses[at] = -weight[label] * z[at[0], label, *at[1:]]
+            counted += weight[label]
+    if reduction == "none":
+        return losses
+    return losses.sum() / (counted if reduction == "mean" else 1)
 
 
-def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
-    kernel = pairs(kernel_size)
-    columns = [
-        samples.reshape(len(x), -1)
-        for _, _, samples, _, _ in windows(x, kernel, pairs(stride), four(padding), pairs(dilation), 0.0)
-    ]
-    return np.stack(columns, -1)
+def mse_loss(x, target, reduction="mean"):
+    squares = (x - target) ** 2
+    return squares if reduction == "none" else squares.sum() / (x.size if reduction == "mean" else 1)

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import CASES
+from operations import OPERATIONS
 
 import minicnn
 from minicnn import Tensor, backend, models, nn, no_grad
@@ -14,11 +14,12 @@ from minicnn.backend import cpu, meta
 from minicnn.study import summary
 
 
-def shapes(case, dtype, device):
-    arrays = [np.asarray(a, dtype) for a in case.inputs(np.random.default_rng(0))]
+def shapes(operation, example, dtype, device):
+    case = OPERATIONS[operation].examples[example]
+    arrays = [np.asarray(a, dtype) for a in case.inputs]
     tensors = [Tensor(backend.to_device(a, device), requires_grad=True) for a in arrays]
     with minicnn.device(device):
-        y = case.call(*tensors)
+        y = OPERATIONS[operation].call(*tensors, **case.options)
         y.backward(Tensor(backend.to_device(np.ones(y.shape, y.dtype), device)))
     grads = [None if t.grad is None else (t.grad.shape, t.grad.dtype) for t in tensors]
     assert all(t.grad is None or backend.device_of(t.grad) == device for t in tensors)
@@ -26,11 +27,20 @@ def shapes(case, dtype, device):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_operation_has_the_shapes_and_dtypes_of_the_cpu(case, dtype):
-    device, *found = shapes(case, dtype, "meta")
+@pytest.mark.parametrize(
+    ("operation", "example"),
+    [(operation, example) for operation, entry in OPERATIONS.items() for example in entry.examples],
+)
+def test_every_operation_has_the_shapes_and_dtypes_of_the_cpu(operation, example, dtype):
+    device, *found = shapes(operation, example, dtype, "meta")
     assert device == "meta"
-    assert found == list(shapes(case, dtype, "cpu")[1:])
+    assert found == list(shapes(operation, example, dtype, "cpu")[1:])
+
+
+def test_an_average_of_all_batches_is_not_read_in_evaluation():
+    with minicnn.device("meta"):
+        norm = nn.BatchNorm2d(1, momentum=None).eval()
+        assert norm(minicnn.tensor([[[[1.0]]]])).shape == (1, 1, 1, 1)
 
 
 def test_it_offers_whatever_the_cpu_offers():

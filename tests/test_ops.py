@@ -1,129 +1,214 @@
-"""Every operation, held to its definition and to differences: all from the one table in cases.py."""
+"""Every operation, held to all that any must have: the examples and drawn cases of the table of operations."""
+
+from __future__ import annotations
 
 import inspect
 import pkgutil
 from importlib import import_module
+from typing import Any
 
+import naive
 import numpy as np
 import pytest
-from cases import CASES, Case
+from hypothesis import given
+from hypothesis import strategies as st
+from operations import OPERATIONS, Entry
+from pieces import SIZES, small_pieces
 
 import minicnn
-from minicnn import Tensor, ops
+from minicnn import Tensor, conv, ops
 from minicnn import functional as F
+from minicnn.backend import parallel
 from minicnn.tensor import Function
-from minicnn.testing import gradcheck
+from minicnn.testing import PROPERTIES, Case
 
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-
-def inputs_of(case: Case, dtype: type = np.float64) -> list[np.ndarray]:
-    return [np.asarray(a, dtype) for a in case.inputs(np.random.default_rng(0))]
+EXAMPLES = [(name, example) for name, entry in OPERATIONS.items() for example in entry.examples]
 
 
-def run(
-    case: Case, arrays: list[np.ndarray], g: np.ndarray | None = None
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Output and gradients, for the cotangent `g` or a drawn one."""
-    tensors = [Tensor(a, requires_grad=True) for a in arrays]
-    y = case.call(*tensors)
-    if g is None:
-        g = np.asarray(np.random.default_rng(1).normal(size=y.shape))
-    y.backward(g.astype(y.dtype))
-    return y.data, [np.zeros(t.shape) if t.grad is None else t.grad for t in tensors]
+def example_of(operation: str, example: str) -> Case:
+    return OPERATIONS[operation].examples[example]
 
 
-@each_case
-def test_output_equals_the_definition(case):
-    arrays = inputs_of(case)
-    expected = case.definition(*arrays)
-    y = case.call(*map(Tensor, arrays))
-    assert y.shape == expected.shape
-    np.testing.assert_allclose(y.data, expected, rtol=1e-10, atol=1e-10)
+def properties_of(operation: str, case: Case) -> list[str]:
+    """Return the properties that the operation must have for this case: not each is linear, or has items."""
+    known = OPERATIONS[operation].operation(case)
+    needs = {"adjoint": known.linear, "items": known.itemwise}
+    return [name for name in PROPERTIES if needs.get(name, True)]
 
 
-@each_case
-def test_gradients_equal_differences(case):
-    gradcheck(case.call, inputs_of(case))
+@pytest.mark.parametrize(
+    ("operation", "example", "holds"),
+    [
+        pytest.param(operation, example, holds, id=f"{operation}-{example}-{holds}")
+        for operation, example in EXAMPLES
+        for holds in properties_of(operation, example_of(operation, example))
+    ],
+)
+def test_examples(operation, example, holds, seed):
+    case = example_of(operation, example)
+    OPERATIONS[operation].operation(case, seed).check(case, only=[holds])
 
 
-@each_case
-def test_single_precision_is_kept_and_close(case):
-    y64, grads64 = run(case, inputs_of(case))
-    y, grads = run(case, inputs_of(case, np.float32))
-    if case.name != "astype":
-        assert y.dtype == np.float32
-    assert all(g.dtype == np.float32 for g in grads)
-    for found, expected in zip((y, *grads), (y64, *grads64), strict=True):
-        scale = np.abs(expected).max(initial=1.0)
-        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6 * scale)
+@pytest.mark.parametrize("operation", OPERATIONS)
+@given(data=st.data(), draw_seed=st.integers(0, 2**16))
+def test_drawn_cases(operation, seed, count_generated, data, draw_seed):
+    case = data.draw(OPERATIONS[operation].cases, label="case")
+    with small_pieces():
+        OPERATIONS[operation].operation(case, seed + draw_seed).check(case)
+    count_generated(operation)
 
 
-@each_case
-def test_inputs_and_cotangent_are_left_alone(case):
-    arrays = inputs_of(case)
-    kept = [a.copy() for a in arrays]
-    g = np.asarray(np.random.default_rng(1).normal(size=case.definition(*arrays).shape))
-    g_kept = g.copy()
-    run(case, arrays, g)
-    for array, before in zip((*arrays, g), (*kept, g_kept), strict=True):
-        np.testing.assert_array_equal(array, before)
+# If an algorithm's forward pass is the definition's, and its backward passes are its exact adjoints, they are
+# right, without any differences: for these the plain loops are too slow.
+@pytest.mark.parametrize("algorithm", conv.algorithms())
+@pytest.mark.parametrize("operation", ["conv2d", "conv_transpose2d"])
+@given(data=st.data(), draw_seed=st.integers(0, 2**16))
+def test_drawn_cases_by_each_algorithm(operation, algorithm, seed, data, draw_seed):
+    case = data.draw(OPERATIONS[operation].cases, label="case")
+    with conv.use(algorithm):
+        OPERATIONS[operation].operation(case, seed + draw_seed).check(case, only=["definition", "adjoint"])
 
 
-def layouts(a: np.ndarray) -> dict[str, np.ndarray]:
-    """The same values in other memory: Fortran order, channels last, negative strides, every other element."""
-    if not a.ndim:
-        return {}
-    spread = np.zeros([2 * n for n in a.shape])
-    spread[tuple(slice(None, None, 2) for _ in a.shape)] = a
-    flip = tuple(slice(None, None, -1) for _ in a.shape)
-    found = {
-        "fortran": np.asfortranarray(a),
-        "negative": np.ascontiguousarray(a[flip])[flip],
-        "strided": spread[tuple(slice(None, None, 2) for _ in a.shape)],
-    }
-    if a.ndim == 4:
-        found["channels last"] = np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    return found
+@pytest.mark.parametrize(("operation", "example"), EXAMPLES)
+def test_a_failure_prints_as_a_script_that_runs(operation, example):
+    entry, case = OPERATIONS[operation], example_of(operation, example)
+    exec(case.reproduction(entry.call, "definition", definition=entry.definition), {})
 
 
-@each_case
-@pytest.mark.parametrize("layout", ["fortran", "negative", "strided", "channels last"])
-def test_memory_layout_does_not_matter(case, layout):
-    arrays = inputs_of(case)
-    other = [layouts(a).get(layout, a) for a in arrays]
-    y, grads = run(case, arrays)
-    g = np.asarray(np.random.default_rng(1).normal(size=y.shape))
-    laid_out = layouts(g).get(layout, g)
-    y2, grads2 = run(case, other, laid_out)
-    for found, expected in zip((y2, *grads2), (y, *grads), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+POOLS = {
+    "max_pool2d": (F.max_pool2d, naive.max_pool2d_indices),
+    "adaptive_max_pool2d": (F.adaptive_max_pool2d, naive.adaptive_max_pool2d_indices),
+}
 
 
-def test_every_function_has_a_case(monkeypatch):
-    called = set()
+@pytest.mark.parametrize("operation", POOLS)
+@given(data=st.data())
+def test_indices_are_where_the_first_maxima_are(operation, data):
+    case = data.draw(OPERATIONS[operation].cases, label="case")
+    pool, definition = POOLS[operation]
+    _, indices = pool(*map(Tensor, case.inputs), **case.options, return_indices=True)
+    assert indices.dtype == np.int64
+    np.testing.assert_array_equal(indices.data, definition(*case.inputs, **case.options))
+
+
+SEVERAL_INPUTS = [(name, example) for name, example in EXAMPLES if len(example_of(name, example).inputs) > 1]
+
+
+@pytest.mark.parametrize(("operation", "example"), SEVERAL_INPUTS)
+def test_an_input_alone_gets_the_same_gradient(operation, example, seed):
+    """And those that need none get none."""
+    entry, case = OPERATIONS[operation], example_of(operation, example)
+    y, *together = entry.operation(case, seed).run(case)
+    for i, expected in enumerate(together):
+        tensors = [Tensor(a, requires_grad=i == j) for j, a in enumerate(case.inputs)]
+        entry.call(*tensors, **case.options).backward(entry.operation(case, seed).cotangent(y.shape))
+        assert [j for j, t in enumerate(tensors) if t.grad is not None] == [i]
+        np.testing.assert_allclose(tensors[i].grad, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("operation", "example"),
+    [
+        (name, example)
+        for name, example in SEVERAL_INPUTS
+        if len({a.shape for a in example_of(name, example).inputs}) == 1
+    ],
+)
+def test_a_tensor_given_twice_gets_both_gradients(operation, example, seed):
+    entry, case = OPERATIONS[operation], example_of(operation, example)
+    same = Case(case.inputs[:1] * len(case.inputs), case.options)
+    y, *grads = entry.operation(same, seed).run(same)
+    x = Tensor(same.inputs[0], requires_grad=True)
+    entry.call(*[x] * len(grads), **same.options).backward(entry.operation(same, seed).cotangent(y.shape))
+    np.testing.assert_allclose(x.grad, sum(grads), rtol=1e-12, atol=1e-12)
+
+
+# Is everything in the table?
+
+
+def functions() -> set[type[Function]]:
+    """Return every Function that minicnn.ops defines."""
+    modules = [import_module(f"minicnn.ops.{m.name}") for m in pkgutil.iter_modules(ops.__path__)]
+    members = {value for module in modules for value in vars(module).values() if inspect.isclass(value)}
+    return {f for f in members if issubclass(f, Function) and f.forward is not Function.forward}
+
+
+def functions_reached(entries: dict[str, Entry]) -> set[type[Function]]:
+    """Return the Functions through which a gradient flows in an example of these entries."""
+    reached = set()
     original = Function.gradients
 
-    def watched(self, g):
-        called.add(type(self))
+    def watched(self: Function, g: Any) -> Any:
+        reached.add(type(self))
         return original(self, g)
 
-    monkeypatch.setattr(Function, "gradients", watched)
-    for case in CASES:
-        run(case, inputs_of(case))
-    modules = [import_module(f"minicnn.ops.{m.name}") for m in pkgutil.iter_modules(ops.__path__)]
-    functions = {
-        value
-        for module in modules
-        for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Function) and value.forward is not Function.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Function, "gradients", watched)
+        for entry in entries.values():
+            for case in entry.examples.values():
+                entry.operation(case).run(case)
+    return reached
+
+
+def public_names() -> set[str]:
+    """Return the functions of minicnn.functional and the methods and operators of Tensor that apply an operation."""
+    methods = {
+        name.strip("_")
+        for name, method in vars(Tensor).items()
+        if inspect.isfunction(method) and {"_apply", "_operators"} & set(method.__code__.co_names)
     }
-    assert functions, "no Function found: the test looks in the wrong place"
-    assert {f.__name__ for f in functions - called} == set()
+    return methods | set(F.__all__)
+
+
+def test_every_function_has_an_example():
+    assert functions(), "no Function found: the test looks in the wrong place"
+    assert functions() - functions_reached(OPERATIONS) == set()
+
+
+def test_every_public_function_has_an_entry():
+    assert public_names() == set(OPERATIONS)
+
+
+def test_what_is_missing_from_the_table_is_noticed(monkeypatch):
+    class Planted(Function):
+        def forward(self, x):
+            return x
+
+    monkeypatch.setattr(ops.elementwise, "Planted", Planted, raising=False)
+    monkeypatch.setattr(F, "__all__", [*F.__all__, "planted"])
+    monkeypatch.setattr(Tensor, "planted_too", Tensor.exp, raising=False)
+    without_relu = {name: entry for name, entry in OPERATIONS.items() if name != "relu"}
+    assert functions() - functions_reached(without_relu) == {Planted, ops.relu.ReLU}
+    assert public_names() - set(OPERATIONS) == {"planted", "planted_too"}
+
+
+# What no small case shows
+
+
+def test_small_pieces_are_many():
+    tasks = []
+
+    def counting(count, task):
+        tasks.append(count)
+        parallel.parallel_for(count, task)
+
+    def run():
+        tasks.clear()
+        x, w = (Tensor(np.ones(shape), requires_grad=True) for shape in ((2, 2, 4, 3), (2, 2, 2, 2)))
+        y = F.batch_norm(F.conv2d(x, w), None, None, training=True).flatten(1)
+        (y @ Tensor(np.ones((12, 5)))).sum().backward()
+        return sorted(set(tasks))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in SIZES:
+            patch.setattr(f"{module}.parallel_for", counting)
+        assert run() in ([0, 1], [1])
+        with small_pieces():
+            assert run()[-1] > 3
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_threads_do_not_change_a_bit(threads):
+def test_threads_do_not_change_a_bit_of_large_work(threads):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4, 16, 40, 40)).astype(np.float32)
     w = rng.normal(size=(32, 16, 3, 3)).astype(np.float32)

@@ -42,7 +42,7 @@ class Sqrt(Function, operator="sqrt"):
 
 
 class Clip(Function, operator="clip"):
-    """y = min(max(x, low), high).   dx = g where low ≤ x ≤ high, else 0."""
+    """y = min(max(x, low), high).   dx = g where low ≤ x ≤ high, else 0; where low = high, y is constant and dx = 0."""
 
     def __init__(self, low, high):
         if low is None and high is None:
@@ -52,7 +52,8 @@ class Clip(Function, operator="clip"):
     def forward(self, x):
         low = -self.be.inf if self.low is None else self.low
         high = self.be.inf if self.high is None else self.high
-        self.inside = (x >= low) & (x <= high)
+        inside = (x >= low) & (x <= high)
+        self.inside = inside if low < high else self.be.zeros_like(inside)
         return self.be.clip(x, self.low, self.high)
 
     def backward(self, g):

@@ -184,7 +184,8 @@ def judge(suspect: Finding, line: Line, tolerance: Tolerance) -> Finding:
     slopes[(slopes[:, 1] == 0) & (_STEPS < _SILENT)] = math.nan
     central, gross, corner = slopes.T
     magnitude = line.magnitude()
-    rounding = _ROUNDING * (magnitude / _STEPS + 16 * gross)[3:]  # of the outputs, and of the slopes
+    # Of the outputs; of the steps, for x + t is rounded as well; and of the slopes.
+    rounding = _ROUNDING * (magnitude / _STEPS + gross / _STEPS + 16 * gross)[3:]
 
     enough = (_KNOWN * gross + _NOTHING * magnitude)[:-3]
     smooth, bend, broken = limits(central, order=2), limits(corner, order=1), limits(central, order=1)

@@ -70,9 +70,17 @@ def along_part(move: Move, elements: np.ndarray) -> Move:
 def aside(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return a displacement of each element by about a thousandth of itself, of zeros by that of the largest.
 
-    It takes ties apart and zeros off a kink, and leaves the signs of all other elements.
+    It takes ties apart and zeros off a kink, and leaves the signs of all other elements.  Of n equal elements no two
+    come closer than 1/n of that: drawn independently, two of them would now and then be too close to tell apart.
+
+    Examples
+    --------
+    >>> moved = np.sort(aside(np.ones(100), np.random.default_rng(0)))
+    >>> bool(np.diff(moved).min() > 0.99e-5)
+    True
     """
-    return _ASIDE * np.where(x == 0, _largest(x), np.abs(x)) * rng.standard_normal(x.shape)
+    steps = (0.5 + rng.permutation(x.size) / max(x.size, 1)) * rng.choice([-1, 1], x.size)
+    return _ASIDE * np.where(x == 0, _largest(x), np.abs(x)) * steps.reshape(x.shape)
 
 
 def _unravel(i: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,0 +1,23 @@
+"""Work cut small, so that the smallest case runs through many chunks, blocks and tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
+
+SIZES = {
+    "minicnn.conv.im2col_chunked": {"CHUNK_BYTES": 1, "PRODUCT_ROWS": 3, "SUM_ROWS": 2, "LANES": 3},
+    "minicnn.backend.matmul": {"_TASK": 1, "_NARROWEST": 1},
+    "minicnn.backend.channel_sum": {"_BLOCK": 3, "_TASK": 2},
+}
+
+
+@contextmanager
+def small_pieces() -> Iterator[None]:
+    """Let a chunk have two or three pixels, a piece of a matrix product one row, a block of a sum three."""
+    with ExitStack() as stack:
+        for module, sizes in SIZES.items():
+            for name, size in sizes.items():
+                stack.enter_context(patch(f"{module}.{name}", size))
+        yield
