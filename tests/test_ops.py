@@ -32,7 +32,7 @@ def example_of(operation: str, example: str) -> Case:
 def properties_of(operation: str, case: Case) -> list[str]:
     """Return the properties that the operation must have for this case: not each is linear, or has items."""
     known = OPERATIONS[operation].operation(case)
-    needs = {"adjoint": known.linear, "items": known.itemwise}
+    needs = {"adjoint": known.linear, "items": known.itemwise, "alone": case.inputs[1:]}
     return [name for name in PROPERTIES if needs.get(name, True)]
 
 
@@ -91,27 +91,12 @@ def test_indices_are_where_the_first_maxima_are(operation, data):
     np.testing.assert_array_equal(indices.data, definition(*case.inputs, **case.options))
 
 
-SEVERAL_INPUTS = [(name, example) for name, example in EXAMPLES if len(example_of(name, example).inputs) > 1]
-
-
-@pytest.mark.parametrize(("operation", "example"), SEVERAL_INPUTS)
-def test_an_input_alone_gets_the_same_gradient(operation, example, seed):
-    """And those that need none get none."""
-    entry, case = OPERATIONS[operation], example_of(operation, example)
-    y, *together = entry.operation(case, seed).run(case)
-    for i, expected in enumerate(together):
-        tensors = [Tensor(a, requires_grad=i == j) for j, a in enumerate(case.inputs)]
-        entry.call(*tensors, **case.options).backward(entry.operation(case, seed).cotangent(y.shape))
-        assert [j for j, t in enumerate(tensors) if t.grad is not None] == [i]
-        np.testing.assert_allclose(tensors[i].grad, expected, rtol=1e-12, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("operation", "example"),
     [
         (name, example)
-        for name, example in SEVERAL_INPUTS
-        if len({a.shape for a in example_of(name, example).inputs}) == 1
+        for name, example in EXAMPLES
+        if len(inputs := example_of(name, example).inputs) > 1 and len({a.shape for a in inputs}) == 1
     ],
 )
 def test_a_tensor_given_twice_gets_both_gradients(operation, example, seed):
