@@ -28,6 +28,9 @@ Array = Any
 class Observer:
     """One who looks on.  Override what is of interest; each method here only lets things take their course.
 
+    An observer gets arrays.  To call operations of its own it must look away, ``with observing():``, or it observes
+    them too, without end.
+
     Examples
     --------
     >>> from minicnn import tensor

@@ -551,6 +551,8 @@ class Function:
         with self.be.silent():
             run = self.forward
             y = observed("forward", self, run, *arrays) if current.observers else run(*arrays)
+            if y is None:
+                raise RuntimeError(f"{self.name}: forward must return an array, got None")
             out = Tensor(self.be.asarray(y))
         if any(self.needs):
             # Not the input tensors themselves: their arrays are kept only where forward chose to.
@@ -610,15 +612,17 @@ def _walk(root: Tensor, g: Array) -> None:
         for i, (edge, dx) in enumerate(zip(edges, results, strict=True)):
             if edge is not None and dx is not None:
                 others = (g, *kept, *results[:i], *results[i + 1 :])
-                grads.add(edge, dx, fresh=not any(o is not None and overlap(dx, o) for o in others))
+                alone = 0 not in dx.strides  # a broadcast array has elements that are one in memory
+                fresh = alone and not any(o is not None and overlap(dx, o) for o in others)
+                grads.add(edge, dx, fresh)
 
 
 class _Gradients:
     """Gradients on their way: the sums so far, and the Functions waiting for theirs to be complete.
 
     A second gradient for the same place is added *in place* if the sum is ours alone.  It is when it came fresh from a
-    backward (it overlaps neither that backward's own input, nor what the function kept, nor another of its results) or
-    was itself made by adding; anything else may be in use elsewhere and is added out of place.
+    backward (it is not broadcast, and overlaps neither that backward's own input, nor what the function kept, nor
+    another of its results) or was made by adding; anything else may be in use elsewhere and is added out of place.
     """
 
     def __init__(self) -> None:

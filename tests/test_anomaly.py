@@ -96,8 +96,8 @@ def test_what_came_in_with_an_input_is_laid_to_that_input(value, kind, dtype):
     x, bad = Tensor(np.ones((2, 3), dtype)), Tensor(np.array([1, 2, value], dtype))
     headline, output, first, second, *_ = caught(lambda: x * bad)
     assert headline == (
-        f"Multiply, forward: {kind} in input 1, made outside this block or written to since: 1 of 3 elements, the "
-        "first at (2,)"
+        f"Multiply, forward: {kind} in input 1, not made by an operation in this block: 1 of 3 elements, the first at "
+        "(2,)"
     )
     name = np.dtype(dtype).name
     assert output == f"output: {name} (2, 3), 1 … 2, 2 {kind}"
@@ -140,6 +140,8 @@ def test_whatever_an_operation_takes_and_returns():
         assert x.argmax().item() == 23
         assert (tensor([1, 2]) + tensor([3, 4])).numpy().tolist() == [4, 6]
         assert tensor([True, False])[:1].numpy().tolist() == [True]
+        assert Tensor(np.array([1j, np.nan]))[:1].numpy().tolist() == [1j]
+        assert (Tensor(np.float32(3)) * 2).item() == 6
         assert tensor(np.zeros((0, 3)), requires_grad=True).sum().backward() is None
         assert F.max_pool2d(tensor(np.ones((1, 1, 2, 2))), 2, return_indices=True)[1].item() == 0
         with minicnn.device("meta"):
@@ -147,6 +149,48 @@ def test_whatever_an_operation_takes_and_returns():
             out = net(Tensor(minicnn.backend.get("meta").zeros((1, 1, 32, 32), np.float32)))
         out.backward(out.detach())
         net(Tensor(minicnn.backend.get("meta").zeros((1, 1, 32, 32), np.float32))).backward(out.detach())
+
+
+def test_the_line_shown_is_the_one_that_ran_though_the_file_was_read_before(tmp_path):
+    file = tmp_path / "notebook.py"
+
+    def place(source):
+        file.write_text(source)
+        program = {"x": tensor([0.0])}
+        return caught(lambda: exec(compile(source, file, "exec"), program))[3]
+
+    assert place("x.log()").endswith("notebook.py:1 in <module>: x.log()")
+    assert place("# moved\n\nx.log() + 1").endswith("notebook.py:3 in <module>: x.log() + 1")
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_packages_installed_anywhere_are_left_out(folder):
+    program = {"x": tensor([0.0])}
+    code = compile("x.log()", f"/somewhere/{folder}/package/module.py", "exec")
+    assert not any(folder in line for line in caught(lambda: exec(code, program)))
+
+
+def test_code_without_a_source_has_a_place_without_a_line():
+    program = {"x": tensor([0.0])}
+    assert caught(lambda: exec("\nx.log()", program))[3] == "called at <string>:2 in <module>"
+    code = compile("x.log()", "made.py", "exec").replace(co_linetable=b"")
+    assert caught(lambda: exec(code, program))[3] == "called at made.py:0 in <module>"
+
+
+def test_of_many_inputs_a_few_are_told_and_the_odd_one():
+    tensors = [tensor([float(i)]) for i in range(300)]
+    tensors[200] = leaf(np.nan)
+    lines = caught(lambda: F.cat(tensors))
+    assert "NaN in input 200" in lines[0]
+    told = [*(f"input {i}: float32 (1,), {i} … {i}" for i in range(7)), "input 200: float32 (1,), 1 NaN"]
+    assert lines[2:11] == [*told, "and 292 more inputs"]
+    assert lines[11].startswith("called at")
+
+    def outside(y):
+        return caught(lambda: y.backward(np.full(300, np.nan)))
+
+    lines = outside(F.cat([leaf(float(i)) for i in range(300)]))
+    assert lines[2:11] == [*(f"input {i}: float32 (1,)" for i in range(8)), "and 292 more inputs"]
 
 
 # Modules
@@ -170,7 +214,7 @@ def test_the_path_of_modules_and_the_parameter_are_told(name, where):
     net = Net()
     dict(net.named_parameters())[name].data.flat[1] = np.nan
     lines = caught(lambda: net(tensor(np.ones((1, 1, 8, 8)), dtype=np.float32)))
-    assert f"NaN in input {2 if 'bias' in name else 1} ({name}), made outside" in lines[0]
+    assert f"NaN in input {2 if 'bias' in name else 1} ({name}), not made by" in lines[0]
     assert f"in {where}" in lines
     assert any(" in forward: return self.heads[1]" in line for line in lines)
 
@@ -184,7 +228,10 @@ def test_a_buffer_is_named_too():
         def forward(self, x):
             return x * self.scale
 
-    assert "NaN in input 1 (1.scale), made" in caught(lambda: nn.Sequential(nn.ReLU(), Scale())(leaf(1.0)))[0]
+    assert (
+        "NaN in input 1 (1.scale), not made"
+        in caught(lambda: nn.Sequential(nn.ReLU(), Scale())(leaf(1.0)))[0]
+    )
 
 
 def test_in_a_model_of_the_package_the_line_is_the_one_that_called_it():
@@ -209,6 +256,50 @@ def test_an_operation_in_the_model_itself_has_no_path():
             return x.sqrt()
 
     assert "in Root" in caught(lambda: Root()(tensor([-1.0])))
+
+
+def test_a_module_that_calls_itself_is_named_once():
+    class Deep(nn.Module):
+        def forward(self, x, depth):
+            return self(x, depth - 1) if depth else x.log()
+
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.deep = Deep()
+
+        def forward(self, x):
+            return self.deep(x, 3)
+
+    assert "in Deep" in caught(lambda: Deep()(tensor([0.0]), 3))
+    assert "in deep (Deep) of Root" in caught(lambda: Root()(tensor([0.0])))
+
+
+def test_a_model_called_within_another_that_does_not_hold_it_has_a_path_of_its_own():
+    teacher = Net()
+    teacher.heads[1].weight.data[0] = np.nan
+
+    class Student(nn.Module):
+        def forward(self, x):
+            return teacher(x)
+
+    lines = caught(lambda: nn.Sequential(Student())(tensor(np.ones((1, 1, 8, 8)), dtype=np.float32)))
+    assert "NaN in input 1 (heads.1.weight), not made" in lines[0]
+    assert "in heads.1 (Linear) of Net" in lines
+
+
+def test_arrays_that_an_operation_was_made_with_are_told_too():
+    net = nn.Sequential(nn.ReLU(), nn.BatchNorm2d(2)).eval()
+    net[1].running_var.data[1] = np.inf
+    net[1].running_mean.data[1] = np.nan
+    lines = caught(lambda: net(tensor(np.ones((1, 2, 1, 1)), dtype=np.float32)))
+    assert lines[0] == (
+        "BatchNormInference, forward: NaN in mean, not made by an operation in this block: 1 of 2 elements, the "
+        "first at (1,)"
+    )
+    assert "mean: float32 (2,), 0 … 0, 1 NaN" in lines
+    assert "var: float32 (2,), 1 … 1, 1 Inf" in lines
+    assert "in 1 (BatchNorm2d) of Sequential" in lines
 
 
 # Backward
@@ -268,12 +359,15 @@ def test_a_sum_of_finite_gradients_is_named_as_such():
 
 @pytest.mark.parametrize(
     ("before", "where"),
-    [(3e38, "Inf in the sum of a leaf's gradients"), (np.nan, "NaN in what a leaf's grad held before")],
+    [
+        (3e38, "Inf in the grad of input 1, once added to"),
+        (np.nan, "NaN in the grad of input 1, before adding to it"),
+    ],
 )
 def test_the_grad_of_a_leaf_is_looked_at_too(before, where):
     x = leaf(1.0, 1.0)
     x.grad = np.array([0, before], np.float32)
-    headline, grad, added, *_ = caught(lambda: (x * 1).backward(np.array([3e38, 3e38])))
+    headline, grad, added, *_ = caught(lambda: (tensor(1.0) * x).backward(np.array([3e38, 3e38])))
     assert headline == f"Multiply, backward: {where}: 1 of 2 elements, the first at (1,)"
     assert grad.startswith("grad: float32 (2,), 0 …")
     assert added == "added to it: float32 (2,), 3e+38 … 3e+38"
@@ -287,7 +381,7 @@ def test_a_leaf_used_twice_by_one_operation():
         assert x.grad.item() == 2
     x.grad = None
     assert (
-        "Inf in the sum of a leaf's gradients: 1 of 1"
+        "Inf in the grad of input 1, once added to: 1 of 1"
         in caught(lambda: (x * x).backward(np.array([3e38])))[0]
     )
 
@@ -373,6 +467,15 @@ def test_other_threads_are_not_looked_at():
         thread.start()
         thread.join()
     assert seen == [-np.inf]
+
+
+def test_a_forward_that_returns_nothing_says_so_here_too():
+    class Forgetful(Function):
+        def forward(self, x):
+            pass
+
+    with detect_anomaly(), pytest.raises(RuntimeError, match="Forgetful: forward must return an array"):
+        Forgetful()(tensor([1.0]))
 
 
 def test_an_operation_that_raises_is_let():
@@ -479,6 +582,8 @@ def test_an_output_in_poisoned_memory_is_laid_to_its_operation(order):
         (np.zeros((0, 2)), "float64 (0, 2)", {}),
         (np.array([3, -(2**62)]), "int64 (2,), -4.612e+18 … 3", {}),
         (np.array([[True], [False]]), "bool (2, 1), 0 … 1", {}),
+        (np.array([1j]), "complex128 (1,)", {}),
+        (np.array([None]), "object (1,)", {}),
         (
             np.array([[np.inf, 1], [-np.inf, np.nan]]).T,
             "float64 (2, 2), 1 … 1, 1 NaN, 1 Inf, 1 -Inf",

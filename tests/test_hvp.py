@@ -411,13 +411,34 @@ def test_reports_are_repeatable():
 # Bad input
 
 
-@pytest.mark.parametrize("check", [lambda fn, x: hvp(fn, x, x), check_symmetry])
-def test_misconduct(check):
+@pytest.mark.parametrize("name", ["hvp", "check_symmetry"])
+def test_misconduct(name):
+    check = {"hvp": lambda fn, x: hvp(fn, x, x), "check_symmetry": check_symmetry}[name]
     rng = np.random.default_rng(0)
-    with pytest.raises(GradcheckError, match="fn must be deterministic"):
+    with pytest.raises(GradcheckError, match=f"^{name}: fn must be deterministic"):
         check(lambda x: (x * rng.normal()).sum(), np.ones(3))
-    with pytest.raises(GradcheckError, match="must be finite"):
+    with pytest.raises(GradcheckError, match=f"^{name}: fn's output must be finite"):
         check(lambda x: (x / 0.0).sum(), np.ones(3))
+    with pytest.raises(GradcheckError, match=f"^{name}: backward's gradient of input 0 must be finite"):
+        check(lambda x: (x * 0).sqrt().sum(), np.ones(3))
+
+
+def test_a_backward_that_is_random_is_told_so():
+    rng = np.random.default_rng(0)
+    with pytest.raises(GradcheckError, match=r"^check_symmetry: backward must be deterministic"):
+        check_symmetry(op(lambda x: x.copy(), lambda g, x: (g * rng.normal(),)), np.ones(3))
+
+
+def test_what_no_input_reaches_is_symmetric():
+    assert check_symmetry(lambda x: tensor([1.0], dtype="float64"), np.ones(3)).ok
+
+
+def test_a_frozen_parameter_is_differentiated_by_all_the_same():
+    x, frozen = np.array([2.0, 3.0]), Tensor(np.array([5.0, 7.0]))
+    _, product = hvp(lambda x: (x * frozen).sum(), x, [np.ones(2), None], parameters=[frozen]).products
+    np.testing.assert_allclose(product, 1, rtol=1e-9)
+    assert gradcheck(lambda x: x * frozen, x, parameters=frozen).ok
+    assert not frozen.requires_grad
 
 
 @pytest.mark.parametrize(
@@ -431,12 +452,51 @@ def test_misconduct(check):
         ),
         ((lambda x: x.sum(), np.ones(2), np.full(2, np.nan)), "hvp: the vector for input 0 must be finite"),
         ((lambda x: x.sum(), np.array([np.inf]), np.ones(1)), "hvp: input 0 must be finite"),
-        ((lambda: 1, (), ()), "hvp: there must be a floating-point array"),
+        ((lambda: 1, (), ()), "hvp: there must be a floating-point array or Tensor to check, got none"),
+        ((lambda x: x, np.arange(2), ()), "hvp: there must be a .* got an array of int64"),
     ],
 )
 def test_products_that_make_no_sense(arguments, message):
     with pytest.raises(ValueError, match=message):
         hvp(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (1.0, "vectors must be a sequence, or one array, got float"),
+        (None, "vectors must be a sequence, or one array, got NoneType"),
+        ([np.ones(2) * 1j], "the vector for input 0 must be of real numbers, got complex128"),
+    ],
+)
+def test_vectors_that_are_none(vectors, message):
+    with pytest.raises(TypeError, match=f"^hvp: {message}$"):
+        hvp(lambda x: x.sum(), np.ones(2), vectors)
+
+
+@pytest.mark.parametrize("check", [check_symmetry, gradcheck])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"inputs": None}, TypeError, "inputs must be a sequence, or one array or Tensor, got NoneType"),
+        ({"parameters": nn.ReLU()}, TypeError, r"parameters must be Tensors, such as dict\(.*, got ReLU"),
+        (
+            {"parameters": {"input 0": tensor([1.0])}},
+            ValueError,
+            "no parameter can have the name of an input",
+        ),
+        (
+            {"parameters": [tensor([1.0], requires_grad=True) * 2]},
+            ValueError,
+            "parameter 0 must be a leaf, it was made by Multiply",
+        ),
+        ({"seed": -1}, ValueError, "seed must be an int of at least 0, got -1"),
+        ({"seed": None}, ValueError, "seed must be an int of at least 0, got None"),
+    ],
+)
+def test_arguments_that_make_no_sense(check, arguments, error, message):
+    with pytest.raises(error, match=f"^{check.__name__}: {message}"):
+        check(lambda x: x, **{"inputs": np.ones(1), **arguments})
 
 
 @pytest.mark.parametrize("check", [lambda fn, x: hvp(fn, x, x), check_symmetry, gradcheck])
@@ -449,7 +509,7 @@ def test_what_is_no_tensor_is_answered_in_the_name_of_the_check(check):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pairs": 0}, "check_symmetry: pairs must be at least 1, got 0"),
+        ({"pairs": 0}, "check_symmetry: pairs must be an int of at least 1, got 0"),
         ({"rtol": -1}, "check_symmetry: rtol must be at least 0 and below 1, got -1"),
         ({"rtol": math.nan}, "rtol must be"),
     ],

@@ -114,6 +114,21 @@ def test_a_function_within_a_function_is_observed_too():
     assert log == ["forward Outer", "forward Multiply", "end", "end"]
 
 
+def test_an_observer_may_call_operations_when_it_looks_away():
+    largest = []
+
+    class Summary(Observer):
+        def forward(self, function, run, *arrays):
+            y = run(*arrays)
+            with observing():
+                largest.append(Tensor(y).max().item())
+            return y
+
+    with observing(Summary()):
+        tensor([1.0, 2.0]) * 3 + 1
+    assert largest == [6, 7]
+
+
 def test_threads_have_their_own():
     log, both = [], threading.Barrier(2, timeout=10)
 

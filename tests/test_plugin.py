@@ -67,7 +67,7 @@ def test_a_right_gradient_passes_and_a_wrong_one_says_how_to_repeat_it(run):
         [
             "E*GradcheckError: gradcheck: wrong gradient for input 0 (seed 17, *",
             "*- this fails again with -*",
-            "pytest test_it.py::test_double --gradcheck-seed 17",
+            f"pytest -p {PLUGIN} test_it.py::test_double --gradcheck-seed 17",
         ]
     )
 
@@ -86,7 +86,7 @@ def test_a_drawn_seed_is_said_and_repeats_the_run(run):
     seed = seed_of(first)
     assert seed != seed_of(second)
     first.stdout.fnmatch_lines(
-        [f"got {seed}", f"pytest 'test_it.py::test_seed[[]a b]' --gradcheck-seed {seed}"]
+        [f"got {seed}", f"pytest -p {PLUGIN} 'test_it.py::test_seed[[]a b]' --gradcheck-seed {seed}"]
     )
     run(source).assert_outcomes(passed=1)
 
@@ -159,3 +159,11 @@ def test_an_installed_one_is_found_and_may_be_named_too(run, pytester, monkeypat
     result = run(WRONG, loaded=loaded)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["pytest test_it.py::test_double --gradcheck-seed 0"])
+
+
+def test_the_command_is_for_the_directory_that_pytest_ran_in(run, pytester, monkeypatch):
+    below = pytester.mkdir("below")
+    pytester.makepyfile(**{"below/test_there": WRONG})
+    monkeypatch.chdir(below)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", PLUGIN, "test_there.py")
+    result.stdout.fnmatch_lines([f"pytest -p {PLUGIN} test_there.py::test_double --gradcheck-seed 0"])

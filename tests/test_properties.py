@@ -1,14 +1,16 @@
 """Each property, shown to catch a bug that only it was made for; and the script that a failure leaves."""
 
+import operator
 import subprocess
 import sys
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Function, Tensor
+from minicnn import Function, Tensor, nn, tensor
 from minicnn import functional as F
 from minicnn.testing import Case, PropertyError, check_properties, lay_out
 from minicnn.testing.case import literal
@@ -103,6 +105,19 @@ class ReadsUnwrittenMemory(Double):
         return dx
 
 
+class SharesABuffer(Double):
+    """y = x², and what is kept for the derivative is kept where the next call keeps its own."""
+
+    kept: ClassVar[dict] = {}
+
+    def forward(self, x):
+        self.kept[x.dtype] = x.copy()
+        return x * x
+
+    def backward(self, g):
+        return 2 * g * self.kept[g.dtype]
+
+
 class TakesTheOthersNeed(Double):
     """y = 2 a + b, which looks at the wrong input's need."""
 
@@ -151,6 +166,97 @@ def test_the_gradient_check_sees_none_of_these(name):
     check_properties(lambda *x: function()(*x), inputs_of(function), only=["gradient"])
 
 
+def test_calls_that_share_a_buffer_are_caught():
+    check_properties(lambda x: SharesABuffer()(x), [X], only="gradient")
+    with pytest.raises(PropertyError, match="untouched: another call changed the gradient of input 0"):
+        check_properties(lambda x: SharesABuffer()(x), [X], only="untouched")
+
+
+def test_the_adjoint_of_small_numbers_is_checked():
+    """Rounded to whole numbers they must not be 0, where every product vanishes, or a divisor."""
+
+    class Scaled(Function):
+        """y = x·w, and the gradient of x off by a part that no difference shows."""
+
+        def forward(self, x, w):
+            self.x, self.w = x, w
+            return x * w
+
+        def backward(self, g):
+            return g * self.w * (1 + 1e-8), g * self.x
+
+    with pytest.raises(PropertyError, match="adjoint"):
+        check_properties(lambda x, w: Scaled()(x, w), [X, X / 100], linear=[0], only="adjoint")
+    check_properties(operator.truediv, [X, abs(X) / 100], linear=[0], only="adjoint")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, unused: x * 2,
+        lambda x, y: x * 2 + y.detach() * 0,
+        lambda x, y: x.mean() * x.mean() + y.sum() * y.sum(),  # gradients that are broadcast, and then added
+        lambda x, y: tensor(np.ones(3, x.dtype)),
+    ],
+)
+def test_right_operations_raise_no_alarm(call):
+    check_properties(call, [X, X])
+
+
+@pytest.mark.parametrize(
+    "inputs", [X, Tensor(X), [X.tolist()], [np.float32(X)], [np.float64(0.5)], 0.5, [X[:0]], (Tensor(X),)]
+)
+def test_inputs_may_be_given_in_many_ways(inputs):
+    """In float32 a sum over an axis would depend on the memory's layout: everything is float64."""
+    check_properties(lambda x: (x * 3).sum(), inputs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "traits", "kind", "message"),
+    [
+        ((double, []), {}, ValueError, "there must be an input, got none"),
+        (
+            (double, [X, np.arange(3)]),
+            {},
+            TypeError,
+            "input 1 must be of floating-point numbers, got int64; .*options",
+        ),
+        ((double, [X], [1]), {}, TypeError, "options must be a mapping of names to values, got list"),
+        ((3, [X]), {}, TypeError, "call must be a function, got int"),
+        ((double, [X]), {"definition": X}, TypeError, "definition must be a function, got ndarray"),
+        (
+            (double, [X]),
+            {"linear": 1},
+            ValueError,
+            "linear must hold positions of inputs, from 0 to 0, got 1",
+        ),
+        ((double, [X]), {"itemwise": [-1]}, ValueError, "itemwise must hold positions .* got -1"),
+        ((double, [X]), {"seed": -1}, ValueError, "seed must be an int of at least 0, got -1"),
+        (
+            (lambda x: (x, x), [X]),
+            {},
+            TypeError,
+            "call must return one floating-point Tensor, got tuple; .*one at a time",
+        ),
+        (
+            (lambda x: x > 0, [X]),
+            {},
+            TypeError,
+            "call must return one floating-point Tensor, got a Tensor of bool",
+        ),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments, traits, kind, message):
+    with pytest.raises(kind, match=f"^check_properties: {message}"):
+        check_properties(*arguments, **traits)
+
+
+@pytest.mark.parametrize(("call", "x"), [(double, np.array(0.5)), (Tensor.sum, X), (lambda x: x[1:], X)])
+def test_an_output_without_the_items_of_its_input_is_answered(call, x):
+    with pytest.raises(PropertyError, match="items: input 0 and the output must have as many items"):
+        check_properties(call, [x], itemwise=[0])
+
+
 @pytest.mark.parametrize("function", [WritesItsInput, LosesPrecision])
 def test_further_bugs_are_caught(function):
     with pytest.raises(AssertionError, match=r"untouched|single"):
@@ -193,6 +299,66 @@ def test_a_failure_leaves_a_script_that_fails_the_same_way(tmp_path):
     assert str(caught.value) in run.stderr
 
 
+def test_a_script_for_labels_as_a_tensor_runs():
+    case = Case((X,), {"target": Tensor(np.array([0, 2])), "reduction": "sum"})
+    exec(case.reproduction(F.cross_entropy, "gradient"), {})
+
+
+def activated(x, activation, dtype):
+    return activation(x)
+
+
+def test_options_that_are_functions_are_imported():
+    case = Case((X,), {"activation": F.relu, "dtype": np.dtype("float32")})
+    exec(case.reproduction(activated, "gradient"), {})
+
+
+def test_each_function_in_a_script_has_a_name_of_its_own():
+    options = {"inputs": [F.relu, F.tanh], "fn": F.sigmoid}
+    names = {}
+    exec(Case((X,), options).reproduction(F.relu).rpartition("\n")[0], names)
+    assert names["options"] == options
+
+
+@pytest.mark.parametrize(
+    ("fn", "options"),
+    [
+        (lambda x: x, {}),
+        (nn.ReLU(), {}),
+        (nn.Sequential(nn.ReLU(), nn.Tanh()), {}),  # its repr has several lines
+        (nn.ReLU().forward, {}),
+        (partial(F.softmax, dim=1), {}),
+        (F.relu, {"generator": np.random.default_rng(0)}),
+        (F.relu, {"activations": [lambda x: x, (lambda x: -x, nn.Tanh())]}),
+        (F.relu, {"where": np.zeros((101, 100))}),
+    ],
+)
+def test_a_script_says_what_is_left_to_fill_in(fn, options):
+    script = Case((X,), options).reproduction(fn, "gradient")
+    filled_in = {}
+    head = script.rpartition("\n")[0]
+    exec(head, filled_in)
+    assert "= ...  # fill in: " in head
+    gaps = [name for name, value in filled_in.items() if value is ...]
+    assert gaps
+    assert all(name in script.partition("\ninputs = ")[2] for name in gaps)
+    assert len(script) < 1500
+
+
+def test_a_name_that_leads_elsewhere_is_not_imported(monkeypatch):
+    """The functional's has the same name, and is another function."""
+    impostor = lambda x: x  # noqa: E731
+    monkeypatch.setattr(impostor, "__module__", "minicnn.functional.activation")
+    monkeypatch.setattr(impostor, "__qualname__", "relu")
+    assert "fn = ...  # fill in" in Case((X,)).reproduction(impostor)
+
+
+def test_a_script_needs_no_definition_where_another_property_failed():
+    with pytest.raises(AssertionError) as caught:
+        check_properties(lambda x: IsWrongBackward()(x), [X], definition=lambda x: 2 * x)
+    assert "definition=" not in caught.value.__notes__[0]
+
+
 def test_a_case_prints_as_python_that_makes_it_again():
     case = Case(
         (
@@ -224,6 +390,10 @@ def test_a_case_prints_as_python_that_makes_it_again():
         (np.array([1], np.int32), "np.array([1], 'int32')"),
         (slice(1, None, 2), "slice(1, None, 2)"),
         ((Ellipsis, None), "(Ellipsis, None)"),
+        (Tensor(np.array([1, 2])), "Tensor(np.array([1, 2]))"),
+        (np.dtype("float32"), "np.dtype('float32')"),
+        (slice(np.int64(1), None), "slice(1, None, None)"),
+        (np.array(["a"]), "np.array(['a'])"),
     ],
 )
 def test_literals(value, text):

@@ -104,6 +104,7 @@ def test_layouts_are_what_they_say(layout):
     np.testing.assert_array_equal(y, x)
     assert not np.shares_memory(x, y)
     assert (lay_out(np.arange(120).reshape(x.shape), layout) == x).all(), "integers too"
+    assert lay_out(np.array([True, False]), layout).tolist() == [True, False], "and masks"
     for shape in ((), (1,), (0, 3), (2, 0), (3, 4)):
         z = lay_out(np.ones(shape, np.float32), layout)
         assert isinstance(z, np.ndarray)
@@ -187,9 +188,38 @@ def test_weights_keep_the_scale():
     np.testing.assert_array_equal(fill_weight((5,), 3), fill((5,), seed=3))
 
 
-def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match=r"fill: values must be one of 'distinct', .*, got 'tied'"):
-        fill((2,), "tied")
+def test_an_empty_weight_has_no_fan_in_to_divide_by():
+    assert fill_weight((2, 0)).shape == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (((2,), "tied"), ValueError, r"fill: values must be one of 'distinct', .*, got 'tied'"),
+        (((2, -1),), ValueError, "fill: each length in shape must be at least 0, got -1"),
+        ((2.5,), TypeError, "fill: each length in shape must be an int, got 2.5"),
+        (((2,), "ties", -1), ValueError, "fill: seed must be at least 0, got -1"),
+        (
+            ((2,), "distinct", 0, int),
+            TypeError,
+            "fill: dtype must be float32 or float64 for 'distinct' values",
+        ),
+        (
+            ((2,), "ties", 0, np.uint8),
+            TypeError,
+            "fill: dtype must be float32, float64 or a signed integer for",
+        ),
+        (((2,), "ill-scaled", 0, np.float16), TypeError, "for 'ill-scaled' values, got float16"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        fill(*arguments)
+
+
+@pytest.mark.parametrize("values", ["ties", "equal", "integers"])
+def test_whole_numbers_fit_integers(values):
+    np.testing.assert_array_equal(fill((3, 4), values, 1, np.int8), fill((3, 4), values, 1))
 
 
 # Shapes and arrays
@@ -242,12 +272,67 @@ def test_distinct_values_are_not_broadcast():
         arrays(layout=())
 
 
+@pytest.mark.parametrize(
+    ("strategy", "error", "message"),
+    [
+        (lambda: shapes(-1), ValueError, "shapes: ndim must be at least 0, got -1"),
+        (
+            lambda: shapes(min_dims=3, max_dims=2),
+            ValueError,
+            "min_dims must be at most max_dims, got 3 and 2",
+        ),
+        (lambda: shapes(min_side=5), ValueError, "shapes: min_side must be at most max_side, got 5 and 4"),
+        (lambda: shapes(max_side=-1), ValueError, "shapes: max_side must be at least 0, got -1"),
+        (lambda: broadcastable(0), ValueError, "broadcastable: count must be at least 1, got 0"),
+        (lambda: broadcastable(min_side=5), ValueError, "broadcastable: min_side must be at most max_side"),
+        (lambda: arrays((2, -1)), ValueError, "arrays: each length in shape must be at least 0, got -1"),
+        (
+            lambda: arrays([2, 3]),
+            TypeError,
+            r"arrays: shape must be a tuple of ints, or a strategy .*\[2, 3\]",
+        ),
+        (lambda: arrays(values=3), TypeError, "arrays: values must be a name, or several in order, got 3"),
+        (lambda: arrays(layout={"c", "fortran"}), TypeError, "arrays: layout must be a name, or several in"),
+        (lambda: arrays(dtype=int), TypeError, "arrays: dtype must be float32 or float64 for 'distinct'"),
+        (lambda: windows(0, 3), ValueError, "windows: height must be at least 1, got 0"),
+        (lambda: windows(3, 3.0), TypeError, "windows: width must be an int, got 3.0"),
+        (lambda: windows(3, 3, max_kernel=0), ValueError, "windows: max_kernel must be at least 1, got 0"),
+        (lambda: windows(3, 3, max_dilation=0), ValueError, "windows: max_dilation must be at least 1"),
+        (lambda: windows(3, 3, max_padding=-1), ValueError, "windows: max_padding must be at least 0"),
+        (
+            lambda: windows(3, 3, pooling=True, max_stride=0),
+            ValueError,
+            "windows: max_stride must be at least",
+        ),
+        (lambda: windows(3, 3, blind=True), ValueError, "windows: blind must be False unless pooling"),
+        (lambda: conv_cases(max_side=0), ValueError, "conv_cases: max_side must be at least 1, got 0"),
+        (lambda: conv_cases(layout="broadcast"), ValueError, "layout 'broadcast' repeats values"),
+        (lambda: conv_transpose_cases(max_side=0), ValueError, "conv_transpose_cases: max_side must be at"),
+        (lambda: conv_transpose_cases(values="tie"), ValueError, "got 'tie'; did you mean 'ties'"),
+        (lambda: pool_cases(max_side=0), ValueError, "pool_cases: max_side must be at least 1, got 0"),
+        (lambda: pool_cases(layout="C"), ValueError, "arrays: layout must be one of 'c', .*, got 'C'"),
+        (lambda: layers("ReLU", dtype=int), TypeError, "dtype must be float32 or float64"),
+        (
+            lambda: small_networks(max_steps=0),
+            ValueError,
+            "small_networks: max_steps must be at least 1, got 0",
+        ),
+        (lambda: small_networks(dtype=int), TypeError, "small_networks: dtype must be float32 or float64"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_before_anything_is_drawn(strategy, error, message):
+    with pytest.raises(error, match=message):
+        strategy()
+
+
 def test_arrays_shrink_to_short_literals():
     several = arrays(values=("distinct", "ties"), layout=("c", "negative"))
     assert literal(smallest(several)) == "np.array([-1.5])"
     assert literal(smallest(several, lambda x: x.ndim == 2 and (x == 0).any())) == "np.array([[0.0]])"
     backwards = smallest(several, lambda x: x.size > 1 and x.strides[0] < 0)
     assert literal(backwards) == "lay_out(np.array([-1.5, 1.0]), 'negative')"
+    one = smallest(several, lambda x: x.strides[0] < 0)
+    assert literal(one) == "lay_out(np.array([-1.5]), 'negative')", "the layout of one element too"
 
 
 # Windows
@@ -255,7 +340,7 @@ def test_arrays_shrink_to_short_literals():
 
 @given(st.data(), st.integers(1, 8), st.integers(1, 8), st.booleans(), st.booleans())
 def test_windows_are_legal(data, height, width, pooling, blind):
-    options = data.draw(windows(height, width, pooling=pooling, blind=blind))
+    options = data.draw(windows(height, width, pooling=pooling, blind=pooling and blind))
     x = Tensor(np.zeros((1, 1, height, width)))
     if pooling:
         y = F.max_pool2d(x, **options)
@@ -377,7 +462,7 @@ POOL = {
 def test_windows_have_edges_on_purpose(pooling):
     sizes = st.tuples(st.integers(1, 6), st.integers(1, 6))
     strategy = sizes.flatmap(
-        lambda size: windows(*size, pooling=pooling, blind=True).map(lambda options: (options, *size))
+        lambda size: windows(*size, pooling=pooling, blind=pooling).map(lambda options: (options, *size))
     )
     seen = Counter(edge for one in drawn(strategy, 1000) for edge in edges(*one, pooling))
     assert seen.keys() >= BOTH | (POOL if pooling else CONV)
@@ -686,6 +771,10 @@ def test_a_networks_inputs_print_with_their_layout():
 @pytest.mark.parametrize(
     ("strategy", "printed"),
     [
+        (arrays((2, 1)), "x=np.array([[-1.5], [1.0]])"),
+        (arrays((2, 1), layout="negative"), "x=lay_out(np.array([[-1.5], [1.0]]), 'negative')"),
+        (st.lists(arrays(()), min_size=1), "x=[np.array(-1.5)]"),
+        (arrays((20, 60)), ", -1.5703125]])"),
         (pool_cases(), "x=Case((np.array([[[[-1.5]]]]),), {'kernel_size': 1})"),
         (layers("Tanh"), "x=LayerCase(with_values(nn.Tanh(), 0), np.array([-1.5]))"),
         (small_networks(), "\ndef network(x0):\n    h0 = F.relu(x0)\n    return h0\n\ninputs = (np.array("),
@@ -699,7 +788,9 @@ def test_a_failing_case_prints_as_python(strategy, printed):
 
     with pytest.raises(AssertionError) as failure:
         fails()
-    assert printed in "\n".join(failure.value.__notes__)
+    notes = "\n".join(failure.value.__notes__)
+    assert printed in notes
+    assert "..." not in notes, "nothing is left out"
 
 
 # Without Hypothesis

@@ -341,6 +341,15 @@ def test_accumulation_is_in_place():
 # Custom functions are held to the contract
 
 
+def test_a_forward_without_return():
+    class Forgetful(Function):
+        def forward(self, x):
+            x + 1
+
+    with pytest.raises(RuntimeError, match="Forgetful: forward must return an array, got None"):
+        Forgetful()(tensor([1.0]))
+
+
 def test_wrong_number_of_gradients():
     class Wrong(Function):
         def forward(self, a, b):

@@ -1,8 +1,9 @@
 """Which operation made the first NaN or infinity, and from what.
 
 Every operation called inside the block is looked at when it has run: its output in forward, the gradients of its
-inputs in backward.  So the first that is not finite is met where it arises, and there are only a few ways to come by
-it: the operation made it, or was given it from outside; in backward also, finite gradients summed to it.
+inputs in backward.  So the first value that is not finite is met where it arises, and it can have come about in only a
+few ways: the operation made it, or was given it by something that is no operation (data, an optimizer's step); in
+backward also, finite gradients summed to it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ __all__ = ["AnomalyError", "detect_anomaly"]
 
 Array = Any
 
+_MOST = 8  # inputs shown
+
 
 class AnomalyError(FloatingPointError):
     """An operation yielded NaN or an infinity: raised inside :func:`detect_anomaly`.
@@ -37,8 +40,9 @@ def detect_anomaly(*, allow_inf: bool = False) -> Iterator[None]:
     """Raise at the first operation that yields NaN or ±Inf, as a ``with`` block or as a decorator.
 
     The error names the operation, whether it was its output or the gradient of an input, how many elements and the
-    first of them, shapes, dtypes and ranges of all that went in, and where it was called: the lines of the program
-    (not those of this package, of the standard library, of installed packages) and the path of modules.
+    first of them; shape, dtype and range (of the finite elements) of what went in and came out; and where the operation
+    was called: the lines of the program (not those of this package, of the standard library, of installed packages)
+    and the path of modules.
 
     Parameters
     ----------
@@ -49,9 +53,10 @@ def detect_anomaly(*, allow_inf: bool = False) -> Iterator[None]:
     ------
     AnomalyError
         In forward, where an operation's output is not finite.  If one of its inputs was not either, that input is
-        named instead: it came from outside the block, or was written to since.
-        In backward, where an operation's gradients are not finite, or the gradient it is given: that is one passed to
-        ``backward(gradient)``, or a sum of finite ones.  So is a sum in the ``grad`` of a leaf.
+        named instead, and no operation in the block made it so: it is data, a constant, or a parameter after an
+        optimizer's step, say.
+        In backward, where the gradient of an input is not finite; or the gradient of the output, which was passed to
+        ``backward(gradient)`` or is a sum of finite ones; or the ``grad`` of a leaf that a gradient is added to.
 
     Notes
     -----
@@ -59,9 +64,10 @@ def detect_anomaly(*, allow_inf: bool = False) -> Iterator[None]:
     with −∞ passes, but ``x + mask`` yields −∞ and wants `allow_inf`.
 
     Put forward and backward inside: of an operation called outside, backward knows neither place nor ranges.
-    The block holds for the current thread, as ``no_grad`` does.  Blocks nest, and the innermost decides.
-    Arrays on the meta device have no values and pass.  On the CPU all arrays are read twice more, and the call stack
-    once an operation: for finding an error, not for training with.
+    The block holds for the current thread, as ``no_grad`` does.  Blocks nest, and the innermost decides.  Decorating a
+    generator or a coroutine does nothing, for it runs after the call: put a block inside.
+    Arrays on the meta device have no values and pass.  Elsewhere each operation reads its arrays twice more, and the
+    call stack, which may halve the speed: for finding an error, not for training with.
 
     Examples
     --------
@@ -86,7 +92,7 @@ class _Call(NamedTuple):
     """What is known of an operation from its forward pass."""
 
     origin: Origin
-    inputs: tuple[Extent, ...]
+    given: dict[str, Extent]  # by what it is called: "input 0", or the attribute that holds it
 
 
 _calls: WeakKeyDictionary[Function, _Call] = WeakKeyDictionary()  # forward and backward may be in two blocks
@@ -98,25 +104,27 @@ class _Detector(Observer):
         self._reached: set[int] = set()  # numbers of the functions that gradients are on their way to
 
     def forward(self, function: Function, run: Callable[..., Array], *arrays: Array) -> Array:
-        be, at = function.be, (function, "forward")
+        be = function.be
         if be is backend.meta:
             return run(*arrays)
-        inputs = tuple(Extent.of(be, a) for a in arrays)
-        _calls[function] = _Call(Origin(), inputs)
+        given = {f"input {i}": array for i, array in enumerate(arrays)}
+        # What __init__ kept: the statistics of batch normalisation, labels.
+        given |= {name: value for name, value in vars(function).items() if be.is_array(value)}
+        call = _calls[function] = _Call(Origin(), {name: Extent.of(be, a) for name, a in given.items()})
         y = run(*arrays)
         output = Extent.of(be, be.asarray(y))
         if self._odd(output):
-            for i, extent in enumerate(inputs):
+            for name, extent in call.given.items():
                 if self._odd(extent):
-                    where = f"input {i}{_name(arrays[i])}, made outside this block or written to since"
-                    raise self._error(*at, where, extent, {"output": output})
-            raise self._error(*at, "the output", output, {"output": output})
+                    where = f"{name}{_owner(given[name])}, not made by an operation in this block"
+                    raise self._error(function, "forward", where, extent, {"output": output})
+            raise self._error(function, "forward", "the output", output, {"output": output})
         return y
 
     def backward(
         self, function: Function, run: Callable[[Array], list[Array | None]], g: Array
     ) -> list[Array | None]:
-        be, at = function.be, (function, "backward")
+        be = function.be
         if be is backend.meta:
             return run(g)
         upstream = Extent.of(be, g)
@@ -124,12 +132,12 @@ class _Detector(Observer):
         if self._odd(upstream):
             summed = function.number in self._reached
             where = "the sum of the output's gradients" if summed else "the gradient given to backward()"
-            raise self._error(*at, where, upstream, ranges)
+            raise self._error(function, "backward", where, upstream, ranges)
         results = run(g)
         for i, dx in enumerate(results):
             if dx is not None and self._odd(found := Extent.of(be, dx)):
                 name = f"gradient of input {i}"
-                raise self._error(*at, f"the {name}", found, {name: found, **ranges})
+                raise self._error(function, "backward", f"the {name}", found, {name: found, **ranges})
         self._reached.discard(function.number)
         self._reached.update(edge.number for edge in function.edges or () if isinstance(edge, Function))
         self._look_at_leaves(function, results)
@@ -138,18 +146,16 @@ class _Detector(Observer):
     def _look_at_leaves(self, function: Function, results: list[Array | None]) -> None:
         """Foresee what the engine is about to add to the ``grad`` of leaves."""
         be, sums = function.be, {}
-        for leaf, dx in zip(function.edges or (), results, strict=True):
+        for i, (leaf, dx) in enumerate(zip(function.edges or (), results, strict=True)):
             if not isinstance(leaf, Tensor) or dx is None:
                 continue
             before = sums.get(leaf, leaf.grad)
             sums[leaf] = total = dx if before is None else before + dx
-            if self._odd(after := Extent.of(be, total)):
+            if before is not None and self._odd(after := Extent.of(be, total)):
                 held, added = Extent.of(be, before), Extent.of(be, dx)
-                where = (
-                    "what a leaf's grad held before" if self._odd(held) else "the sum of a leaf's gradients"
-                )
+                when, odd = ("before adding to it", held) if self._odd(held) else ("once added to", after)
                 ranges = {"grad": held, "added to it": added}
-                raise self._error(function, "backward", where, held if self._odd(held) else after, ranges)
+                raise self._error(function, "backward", f"the grad of input {i}, {when}", odd, ranges)
 
     def _odd(self, extent: Extent) -> list[str]:
         """Return the kinds of elements there that must not be."""
@@ -174,17 +180,21 @@ def _history(function: Function) -> Iterator[str]:
     """Tell what went into the function, and where it was called."""
     call = _calls.get(function)
     if call is None:
-        given = zip(function.dtypes, function.shapes, strict=True)
-        yield from (f"input {i}: {dtype} {shape}" for i, (dtype, shape) in enumerate(given))
-        yield "called outside detect_anomaly(), so where and from which values is not known"
+        inputs = enumerate(zip(function.shapes, function.dtypes, strict=True))
+        given = {f"input {i}": Extent(shape, dtype, None, None, {}) for i, (shape, dtype) in inputs}
+        place = iter(["called outside detect_anomaly(), so where and from which values is not known"])
     else:
-        yield from (f"input {i}: {extent}" for i, extent in enumerate(call.inputs))
-        yield from call.origin.lines()
+        given, place = call.given, call.origin.lines()
+    first = set(sorted(given, key=lambda name: not given[name].odd)[:_MOST])
+    yield from (f"{name}: {extent}" for name, extent in given.items() if name in first)
+    if len(given) > _MOST:
+        yield f"and {len(given) - _MOST} more inputs"
+    yield from place
 
 
-def _name(array: Array) -> str:
-    """Return the name of the parameter or buffer whose array this is, if the model being called has it."""
-    for model in modules_inside()[:1]:
+def _owner(array: Array) -> str:
+    """Return, in brackets, the name of the parameter or buffer whose array this is, if a model being called has it."""
+    for model in modules_inside():
         for name, tensor in chain(model.named_parameters(), model.named_buffers()):
             if tensor.data is array:
                 return f" ({name})"

@@ -27,7 +27,7 @@ class Extent:
     shape, dtype
         The array's.
     low, high : number or None
-        The smallest and largest of its finite elements; None where there are none.
+        The smallest and largest of its finite elements; None where there are none, or they are no real numbers.
     odd : dict of str to Odd
         Its elements that are "NaN", "Inf", "-Inf"; only what there is.
 
@@ -52,7 +52,7 @@ class Extent:
     def of(cls, be: Any, array: Array) -> Extent:
         """Look at an array of the backend `be`."""
         low, high = _ends(array)
-        if array.size == 0 or (math.isfinite(low) and math.isfinite(high)):  # with a NaN, both would be NaN
+        if low is None or (math.isfinite(low) and math.isfinite(high)):  # with a NaN, both would be NaN
             return cls(array.shape, array.dtype, low, high, {})
         infinite = be.isinf(array)
         kinds = {"NaN": be.isnan(array), "Inf": infinite & (array > 0), "-Inf": infinite & (array < 0)}
@@ -67,7 +67,9 @@ class Extent:
 
 
 def _ends(array: Array) -> tuple[Any, Any]:
-    return (array.min().item(), array.max().item()) if array.size else (None, None)
+    if array.size == 0 or array.dtype.kind not in "biuf":
+        return None, None
+    return array.min().item(), array.max().item()
 
 
 def _first(mask: Array) -> tuple[int, ...]:

@@ -8,21 +8,21 @@ has a name there: so the stack also gives the path, such as ``features.3``.
 from __future__ import annotations
 
 import inspect
+import linecache
 import sysconfig
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from traceback import FrameSummary
 from types import FrameType
-from typing import Any
 
 from ..nn.module import Module
 
 __all__ = ["Origin", "modules_inside"]
 
 _PACKAGE = str(Path(__file__).parents[1])
-_OTHERS = tuple({path for name, path in sysconfig.get_paths().items() if "lib" in name})
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+_INSTALLED = {"site-packages", "dist-packages"}  # what the folder is called, wherever it is
 _MOST = 8  # frames shown
 
 
@@ -43,9 +43,10 @@ class Origin:
         """Yield the path of modules, if any, and the lines of the program, the innermost first."""
         if self._modules:
             yield f"in {self._modules}"
-        for frame in self._frames:
-            source = f": {frame.line}" if frame.line else ""
-            yield f"called at {frame.filename}:{frame.lineno} in {frame.name}{source}"
+        for file, number, function in self._frames:
+            linecache.checkcache(file)  # which may have been edited since it was read
+            source = linecache.getline(file, number).strip()
+            yield f"called at {file}:{number} in {function}" + (f": {source}" if source else "")
 
 
 def modules_inside() -> list[Module]:
@@ -61,29 +62,39 @@ def _stack() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _users(frames: Iterator[FrameType]) -> Iterator[FrameSummary]:
+def _users(frames: Iterator[FrameType]) -> Iterator[tuple[str, int, str]]:
+    """Yield file, line number and function of the frames that are the user's."""
     for frame in frames:
         code = frame.f_code
         if _is_users(code.co_filename):
-            yield FrameSummary(code.co_filename, frame.f_lineno, code.co_name, lookup_line=False)
+            yield code.co_filename, frame.f_lineno or 0, code.co_name
 
 
 @lru_cache
 def _is_users(file: str) -> bool:
+    if file.startswith("<frozen"):
+        return False
     path = Path(file)
-    return not file.startswith("<frozen") and not any(path.is_relative_to(p) for p in (_PACKAGE, *_OTHERS))
+    ours = path.is_relative_to(_PACKAGE) or path.is_relative_to(_STANDARD_LIBRARY)
+    return not ours and _INSTALLED.isdisjoint(path.parts)
 
 
 def _path(modules: list[Module]) -> str:
     """Return the path from the first to the last, with their classes: "features.3 (Conv2d) of VGG"."""
     if not modules:
         return ""
-    names = [_name(outer, inner) for outer, inner in pairwise(modules)]
-    root, last = type(modules[0]).__name__, type(modules[-1]).__name__
-    return f"{'.'.join(names)} ({last}) of {root}" if names else root
+    root, names = modules[0], []
+    for outer, inner in pairwise(modules):
+        name = _name(outer, inner)
+        if name is None:  # no part of what called it: it has a path of its own
+            root, names = inner, []
+        elif name:  # a module that calls itself has none
+            names.append(name)
+    last, first = type(modules[-1]).__name__, type(root).__name__
+    return f"{'.'.join(names)} ({last}) of {first}" if names else first
 
 
-def _name(outer: Module, inner: Any) -> str:
+def _name(outer: Module, inner: Module) -> str | None:
     """Return what `inner` is called in `outer`: most often a child, and any descendant after that."""
     named = chain(outer.named_children(), outer.named_modules())
-    return next((name for name, module in named if module is inner), f"?{type(inner).__name__}")
+    return next((name for name, module in named if module is inner), None)

@@ -16,15 +16,15 @@ Array = Any
 
 @contextmanager
 def poison_workspace() -> Iterator[None]:
-    """Hand out all uninitialised memory full of NaN, as a ``with`` block or as a decorator.
+    """Hand out uninitialised memory full of NaN, as a ``with`` block or as a decorator.
 
     An operation that reads a buffer before writing it, or leaves a part of its output unwritten, mostly computes what
     was expected: the memory held the right numbers from the call before, or zeros.  Inside this block it computes NaN:
 
-    - ``scratch`` buffers are filled at every request, and all that an operation was given once more when its
-      ``forward`` or ``backward`` is done, so a view kept from one to the other is NaN too;
-    - ``be.empty``, ``be.empty_like`` and ``be.empty_images`` are filled;
-    - the memory is filled with bytes 0xFF, which are NaN in every floating-point type, and −1, or 255 and its like, in
+    - ``scratch`` buffers (of ``minicnn.backend.workspace``) are filled at every request, and all that an operation was
+      given once more when its ``forward`` or ``backward`` is done, so a view kept from one to the other is NaN too;
+    - ``be.empty``, ``be.empty_like`` and ``be.empty_images`` are filled (but not what ``numpy.empty`` itself gives);
+    - the memory is filled with bytes 0xFF, which are NaN in every floating-point type, and −1 or the largest number in
       the integer ones.
 
     With :func:`detect_anomaly` the first operation that reads such memory is named.  A correct program computes the

@@ -5,13 +5,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
+from operator import attrgetter
+from textwrap import shorten
+from types import EllipsisType, NoneType
 from typing import Any
 
 import numpy as np
 
+from ..tensor import Tensor
 from .layouts import LAYOUTS, lay_out
 
 __all__ = ["Case", "literal", "name_and_import"]
+
+_PLAIN = (bool, int, float, complex, str, bytes, range, EllipsisType, NoneType)
+"""The types whose repr is Python."""
+
+_READABLE = 10_000
+"""No array of more elements is written into a script."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,58 +65,107 @@ class Case:
     def reproduction(self, fn: Callable[..., Any], *only: str, **traits: Any) -> str:
         """Return a script that holds `fn` to these properties once more, with these arguments.
 
+        What can neither be imported nor written down, such as a lambda, is left for the reader to fill in: the script
+        then says where it stood.
+
         Parameters
         ----------
         fn : callable
-            A lambda cannot be imported; the script then says where it stood.
         *only : str
             Properties of :data:`~minicnn.testing.PROPERTIES`.
         **traits
             More arguments of :func:`~minicnn.testing.check_properties`, functions or plain values.
         """
-        name, imported = name_and_import(fn)
-        arguments, imports = "", ["import numpy as np", imported]
-        for trait, value in traits.items():
-            if callable(value):
-                value_name, value_import = name_and_import(value, alias=trait)
-                imports.append(value_import)
-                arguments += f", {trait}={value_name}"
-            else:
-                arguments += f", {trait}={literal(value)}"
+        script = _Script()
+        name = script.name("fn", fn)
+        inputs = script.literal("input", self.inputs)
+        options = (
+            "{" + ", ".join(f"{k!r}: {script.literal(str(k), v)}" for k, v in self.options.items()) + "}"
+        )
+        arguments = "".join(f", {trait}={script.literal(trait, value)}" for trait, value in traits.items())
         return "\n".join(
             [
-                *imports,
-                "from minicnn.testing import check_properties",
-                *(["from minicnn.testing import lay_out"] if "lay_out(" in repr(self) else []),
+                *script.head(),
                 "",
-                f"inputs = {literal(self.inputs)}",
-                f"options = {literal(self.options)}",
+                f"inputs = {inputs}",
+                f"options = {options}",
                 f"check_properties({name}, inputs, options{arguments}, only={only!r})",
             ]
         )
 
 
-def literal(value: Any) -> str:
+class _Script:
+    """What stands above a script's own lines: imports, and what is left to fill in."""
+
+    def __init__(self) -> None:
+        self.imports = ["import numpy as np"]
+        self.gaps: list[str] = []
+        self.texts: list[str] = []
+        self.taken = {"np", "Tensor", "lay_out", "check_properties", "inputs", "options"}
+
+    def literal(self, alias: str, value: Any) -> str:
+        """Return `value` as Python; what cannot be written down gets a name."""
+        self.texts.append(literal(value, lambda part: self.name(alias, part)))
+        return self.texts[-1]
+
+    def name(self, alias: str, value: Any) -> str:
+        """Return what the script calls a value that it imports, or that the reader has to fill in."""
+        while alias in self.taken:
+            alias += "_"
+        self.taken.add(alias)
+        name, line = name_and_import(value, alias)
+        (self.gaps if line.startswith(f"{alias} = ...") else self.imports).append(line)
+        return name
+
+    def head(self) -> list[str]:
+        """Return the lines."""
+        used = "".join(self.texts)
+        return [
+            *self.imports,
+            *(["from minicnn import Tensor"] if "Tensor(" in used else []),
+            "from minicnn.testing import check_properties",
+            *(["from minicnn.testing import lay_out"] if "lay_out(" in used else []),
+            *([""] if self.gaps else []),
+            *self.gaps,
+        ]
+
+
+def literal(value: Any, name: Callable[[Any], str] | None = None) -> str:
     """Return `value` as Python, given ``import numpy as np``: arrays with all their elements and their layout.
+
+    Parameters
+    ----------
+    value : anything
+    name : callable, optional
+        Gives what has no literal, and an array too long to read, a name; default is its repr.
 
     Examples
     --------
     >>> literal({"stride": (2, 1), "weight": np.array([0.5, -np.inf], np.float32)})
     "{'stride': (2, 1), 'weight': np.array([0.5, -np.inf], 'float32')}"
     """
-    if isinstance(value, np.ndarray):
-        return _array(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key!r}: {literal(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key!r}: {literal(item, name)}" for key, item in value.items()) + "}"
     if isinstance(value, tuple):
-        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(literal(v, name) for v in value)}{',' if len(value) == 1 else ''})"
     if isinstance(value, list):
-        return f"[{', '.join(map(literal, value))}]"
-    return _number(value.item() if isinstance(value, np.generic) else value)
+        return f"[{', '.join(literal(v, name) for v in value)}]"
+    if isinstance(value, slice):
+        return f"slice({', '.join(literal(v, name) for v in (value.start, value.stop, value.step))})"
+    if isinstance(value, Tensor):
+        return f"Tensor({literal(value.numpy(), name)})"
+    if isinstance(value, np.dtype):
+        return f"np.dtype({value.name!r})"
+    if isinstance(value, np.ndarray) and (name is None or value.size <= _READABLE):
+        return _array(value)
+    if isinstance(value, np.generic):
+        return _number(value.item())
+    return _number(value) if name is None or type(value) in _PLAIN else name(value)
 
 
 def _array(a: np.ndarray) -> str:
-    of_dtype = "" if a.dtype in (np.float64, np.int64, np.bool_) else f", {a.dtype.name!r}"
+    evident = a.dtype in (np.float64, np.int64, np.bool_) or a.dtype.kind == "U"
+    of_dtype = "" if evident else f", {a.dtype.name!r}"
     if not a.size:
         return f"np.zeros({a.shape}, {a.dtype.name!r})"
     text = f"np.array({_nested(a.tolist())}{of_dtype})"
@@ -114,8 +174,7 @@ def _array(a: np.ndarray) -> str:
 
 
 def _layout_of(a: np.ndarray) -> str:
-    if a.flags.c_contiguous:
-        return "c"
+    # Not by a.flags: of one element, memory of any steps counts as C's.
     return next((name for name in LAYOUTS if lay_out(a, name).strides == a.strides), "c")
 
 
@@ -130,8 +189,8 @@ def _number(value: Any) -> str:
     return text.replace("inf", "np.inf").replace("nan", "np.nan") if isinstance(value, float) else text
 
 
-def name_and_import(fn: Callable[..., Any], alias: str = "fn") -> tuple[str, str]:
-    """Return what a script calls `fn`, and the line that brings it there.
+def name_and_import(value: Any, alias: str = "fn") -> tuple[str, str]:
+    """Return what a script calls `value`, and the line that brings it there: an import, or a gap to fill in.
 
     Examples
     --------
@@ -139,28 +198,34 @@ def name_and_import(fn: Callable[..., Any], alias: str = "fn") -> tuple[str, str
     >>> name_and_import(Tensor.exp)
     ('Tensor.exp', 'from minicnn import Tensor')
     """
-    module, path = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "")
-    if module in (None, "__main__") or not path.replace(".", "").isidentifier():
-        return alias, f"{alias} = ...  # {_whereabouts(fn)}"
+    path = getattr(value, "__qualname__", "")
+    module = _module_of(value, path)
+    if module is None:
+        return alias, f"{alias} = ...  # fill in: {_whereabouts(value)}"
     top, _, rest = path.partition(".")
-    if module == "_operator":
-        module = "operator"
-    for public in ("minicnn", "minicnn.functional", "minicnn.nn"):
-        if module.startswith(public) and hasattr(_imported(public), top):
-            module = public
-            break
     if alias != "fn":
         return f"{alias}{'.' + rest if rest else ''}", f"from {module} import {top} as {alias}"
     return path, f"from {module} import {top}"
 
 
-def _imported(name: str) -> Any:
-    return __import__(name, fromlist=["_"])
+def _module_of(value: Any, path: str) -> str | None:
+    """Return where `value` can be imported from under this name, public modules first; None if nowhere."""
+    home = getattr(value, "__module__", None) or ""
+    public = ("minicnn", "minicnn.functional", "minicnn.nn") if home.startswith("minicnn.") else ()
+    for module in (*public, {"_operator": "operator"}.get(home, home)):
+        try:
+            if module != "__main__" and attrgetter(path)(import_module(module)) == value:
+                return module
+        except (ImportError, AttributeError, ValueError):
+            continue
+    return None
 
 
-def _whereabouts(fn: Callable[..., Any]) -> str:
+def _whereabouts(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}, of shape {value.shape}"
     try:
-        file, line = inspect.getsourcefile(fn), inspect.getsourcelines(fn)[1]
+        file, line = inspect.getsourcefile(value), inspect.getsourcelines(value)[1]
     except (TypeError, OSError):
-        return repr(fn)
-    return f"{getattr(fn, '__qualname__', type(fn).__name__)}, {file}:{line}"
+        return shorten(repr(value), 200)
+    return f"{getattr(value, '__qualname__', type(value).__name__)}, {file}:{line}"

@@ -19,7 +19,7 @@ import numpy as np
 from ..tensor import Tensor
 from .compare import Comparison
 from .directions import aside
-from .leaves import borrowed, collected
+from .leaves import borrowed, collected, generator
 from .objective import Misconduct, Objective
 from .report import GradcheckError, GradcheckReport, InputReport
 
@@ -93,11 +93,11 @@ def gradcheck(
     [6, 9]
     """
     comparison = Comparison(eps, atol, rtol, elements, directions, coordinates, together)
+    rng = generator("gradcheck", _STREAM, seed)
     settings = f"seed {seed}, eps {eps:g}, atol {atol:g}, rtol {rtol:g}"
     arguments, leaves = collected("gradcheck", inputs, parameters)
     with borrowed(leaves.values()):
         try:
-            rng = np.random.default_rng([_STREAM, seed])
             rows = _compare(lambda: fn(*arguments), leaves, comparison, rng)
         except Misconduct as problem:
             raise GradcheckError(GradcheckReport((), settings, str(problem))) from None

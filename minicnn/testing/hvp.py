@@ -32,9 +32,9 @@ from ..tensor import Tensor
 from .directions import root_mean_square
 from .leaves import borrowed, collected
 from .objective import Direction, Misconduct, Move, Objective
-from .report import GradcheckError, GradcheckReport
+from .report import GradcheckError
 
-__all__ = ["HessianProduct", "difference", "extrapolated", "hvp", "reach"]
+__all__ = ["HessianProduct", "difference", "extrapolated", "hvp", "not_finite", "reach"]
 
 _STEPS = 4.0 ** -np.arange(3, 15)
 """From 0.016 to 3.7e-9, relative to what moves."""
@@ -113,19 +113,27 @@ def hvp(
         try:
             objective = Objective(lambda: fn(*arguments), leaves, np.random.default_rng(0), "hvp")
         except Misconduct as problem:
-            raise GradcheckError(GradcheckReport((), "hvp", str(problem))) from None
+            raise GradcheckError(f"hvp: {problem}") from None
         if objective.outputs.size != 1:
             raise ValueError(f"hvp: fn must return one number, got {objective.outputs.size}")
         objective.cotangent[...] = 1
-        sizes = [objective.point[name].size for name in leaves]
+        here = objective.gradients_at((), 0.0)
+        if problem := not_finite(here):
+            raise GradcheckError(f"hvp: {problem}")
         row, error = extrapolated(
             lambda t: _joined(difference(objective, moves, t)),
             scale=reach(objective, moves),
-            magnitude=float(np.linalg.norm(_joined(objective.gradients_at((), 0.0)))),
+            magnitude=float(np.linalg.norm(_joined(here))),
         )
-    pieces = np.split(row, np.cumsum(sizes)[:-1])
+    pieces = np.split(row, np.cumsum([leaf.size for leaf in leaves.values()])[:-1])
     shaped = (piece.reshape(leaf.shape) for piece, leaf in zip(pieces, leaves.values(), strict=True))
     return HessianProduct(tuple(shaped), error)
+
+
+def not_finite(gradients: Mapping[str, np.ndarray]) -> str | None:
+    """Return the sentence that says which gradient is not finite, if one is not."""
+    bad = [name for name, gradient in gradients.items() if not np.isfinite(gradient).all()]
+    return f"backward's gradient of {bad[0]} must be finite, it has NaN or infinite elements" if bad else None
 
 
 def difference(objective: Objective, direction: Direction, t: float) -> dict[str, np.ndarray]:
@@ -172,7 +180,7 @@ def extrapolated(
         if len(refined) == 3:
             a, b, c = refined
             spread = max(np.linalg.norm(a - b), np.linalg.norm(b - c), np.linalg.norm(a - c))
-            off = float(spread) + _ROUNDING * magnitude / t
+            off = float(spread + _ROUNDING * magnitude / t)
             if off < error:
                 limit, error = b, off
             if error <= _ENOUGH * float(np.linalg.norm(limit)):
@@ -181,21 +189,25 @@ def extrapolated(
 
 
 def _moves(vectors: Any, leaves: Mapping[str, Tensor]) -> Direction:
-    listed: Sequence[Any] = [vectors] if isinstance(vectors, Tensor | np.ndarray) else list(vectors)
+    listed = [vectors] if isinstance(vectors, Tensor | np.ndarray) else vectors
+    if not isinstance(listed, Sequence):
+        raise TypeError(f"hvp: vectors must be a sequence, or one array, got {type(vectors).__name__}")
     if len(listed) != len(leaves):
         raise ValueError(f"hvp: there must be a vector for each of {', '.join(leaves)}, got {len(listed)}")
     moves = []
     for (name, leaf), vector in zip(leaves.items(), listed, strict=True):
         if vector is None:
             continue
-        values = np.asarray(vector.data if isinstance(vector, Tensor) else vector, np.float64)
+        values = np.asarray(vector.data if isinstance(vector, Tensor) else vector)
+        if values.dtype.kind not in "fiu":
+            raise TypeError(f"hvp: the vector for {name} must be of real numbers, got {values.dtype}")
         if values.shape != leaf.shape:
             raise ValueError(
                 f"hvp: the vector for {name} must have its shape {leaf.shape}, got {values.shape}"
             )
         if not np.isfinite(values).all():
             raise ValueError(f"hvp: the vector for {name} must be finite, it has NaN or infinite elements")
-        moves.append(Move(name, ..., values))
+        moves.append(Move(name, ..., values.astype(np.float64)))
     return tuple(moves)
 
 

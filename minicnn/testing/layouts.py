@@ -35,8 +35,8 @@ def lay_out(array: np.ndarray, layout: str) -> np.ndarray:
             The densest axis is the third from the end, the channels of images (N, C, H, W) or (C, H, W); the
             others are in C order.  Arrays of fewer axes have no channels and get C order.
         ``"strided"``
-            Every other element of a larger array along every axis; what lies between is NaN, or the largest
-            integer, so that a stray read shows.
+            Every other element of a larger array along every axis; what lies between is NaN, or the
+            largest integer (or True), so that a stray read shows.
         ``"negative"``
             All axes run backwards through memory.
         ``"broadcast"``
@@ -91,11 +91,16 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
 
 
 def _strided(array: np.ndarray) -> np.ndarray:
-    between = np.nan if array.dtype.kind in "fc" else np.iinfo(array.dtype).max
-    spread = np.full([2 * n for n in array.shape], between, array.dtype)
+    spread = np.full([2 * n for n in array.shape], _between(array.dtype), array.dtype)
     seen = spread[_every(2, array.ndim)]
     seen[...] = array
     return seen
+
+
+def _between(dtype: np.dtype) -> Any:
+    if dtype.kind in "fc":
+        return np.nan
+    return np.iinfo(dtype).max if dtype.kind in "iu" else np.ones((), dtype)
 
 
 def _broadcast(array: np.ndarray) -> np.ndarray:

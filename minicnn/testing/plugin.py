@@ -20,6 +20,7 @@ says which it is, and a test that fails says how to run it again with the same o
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import shlex
 from collections.abc import Callable, Generator
@@ -102,6 +103,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Show below a failure of a test that uses the seed how to repeat it."""
     report = yield
     if report.failed and _SEED in getattr(item, "fixturenames", ()):
-        again = f"pytest {shlex.quote(item.nodeid)} {_OPTION} {item.config.option.gradcheck_seed}"
+        config = item.config
+        named = "" if _is_installed(config.pluginmanager) else f"-p {__name__} "
+        file = os.path.relpath(item.path, config.invocation_params.dir)  # a node's id begins at pytest's root
+        test = file + "".join(item.nodeid.partition("::")[1:])
+        again = f"pytest {named}{shlex.quote(test)} {_OPTION} {config.option.gradcheck_seed}"
         report.sections.append(("this fails again with", again))
     return report
+
+
+def _is_installed(plugins: pytest.PytestPluginManager) -> bool:
+    """Whether pytest has found this plugin by its entry point, and will again."""
+    this = plugins.get_plugin(__name__)
+    return any(plugin is this for plugin, _ in plugins.list_plugin_distinfo())

@@ -12,7 +12,7 @@ __all__ = ["same_when_poisoned"]
 
 
 def same_when_poisoned(run: Callable[[], Sequence[np.ndarray]]) -> None:
-    """Demand the same bits whatever uninitialised memory holds: once zeros, once NaN.
+    """Demand the same numbers whatever uninitialised memory holds: once zeros, once NaN.
 
     Parameters
     ----------

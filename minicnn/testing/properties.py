@@ -19,8 +19,10 @@ import numpy as np
 from ..backend.parallel import get_num_threads, set_num_threads
 from ..tensor import Tensor
 from .case import Case
+from .directions import root_mean_square
 from .gradcheck import gradcheck
 from .layouts import LAYOUTS, lay_out
+from .leaves import generator
 from .poisoned import same_when_poisoned
 
 __all__ = ["PROPERTIES", "Operation", "PropertyError", "check_properties"]
@@ -77,7 +79,7 @@ class Operation:
     condition: float = 1.0
     seed: int = 0
 
-    def check(self, case: Case, only: Iterable[str] = ()) -> None:
+    def check(self, case: Case, only: str | Iterable[str] = ()) -> None:
         """Hold the operation to its properties for these arguments, to all of them or to those named.
 
         Raises
@@ -94,7 +96,7 @@ class Operation:
 
     def _reproduction(self, case: Case, name: str) -> str:
         traits = {
-            "definition": self.definition,
+            "definition": self.definition if name == "definition" else None,
             "linear": self.linear,
             "itemwise": self.itemwise,
             "keeps_dtype": self.keeps_dtype,
@@ -111,10 +113,21 @@ class Operation:
         """Return the output and the gradient of each input, for the cotangent `g` or one drawn."""
         arrays = [lay_out(a if dtype is None else a.astype(dtype), layout) for a in case.inputs]
         tensors = [Tensor(a, requires_grad=True) for a in arrays]
-        y = self.call(*tensors, **case.options)
+        y = self.apply(tensors, case)
         g = self.cotangent(y.shape) if g is None else g
-        y.backward(lay_out(g.astype(y.dtype), layout))
-        return [y.data, *(np.zeros(t.shape, t.dtype) if t.grad is None else t.grad for t in tensors)]
+        _propagate(y, lay_out(g.astype(y.dtype), layout))
+        return [y.data, *map(_gradient, tensors)]
+
+    def apply(self, tensors: Iterable[Tensor], case: Case) -> Tensor:
+        """Call it on these tensors, with the case's options."""
+        y = self.call(*tensors, **case.options)
+        if not isinstance(y, Tensor) or y.dtype.kind != "f":
+            kind = f"a Tensor of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
+            raise TypeError(
+                f"check_properties: call must return one floating-point Tensor, got {kind}; "
+                "of several outputs, let a function of yours return one at a time"
+            )
+        return y
 
     def cotangent(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return ∂L/∂y for an output of this shape: normal draws, the same each time."""
@@ -123,43 +136,45 @@ class Operation:
 
 def check_properties(
     call: Callable[..., Tensor],
-    inputs: Sequence[np.ndarray],
+    inputs: Any,
     options: Mapping[str, Any] | None = None,
     *,
     definition: Callable[..., np.ndarray] | None = None,
-    linear: Sequence[int] = (),
-    itemwise: Sequence[int] = (),
+    linear: int | Iterable[int] = (),
+    itemwise: int | Iterable[int] = (),
     keeps_dtype: bool = True,
     condition: float = 1.0,
-    only: Iterable[str] = (),
+    only: str | Iterable[str] = (),
     seed: int = 0,
 ) -> None:
     """Hold an operation to everything that any operation must have.
 
     Its gradients equal differences; float32 gives nearly what float64 gives, in float32; inputs and upstream gradient
-    are left alone; memory layout, the number of threads and what uninitialised memory holds do not matter; no array
-    outlives backward; an input's gradient is the same when no other needs one.  And, where they are said to hold: the
-    output equals its definition; an affine operation A and its backward Aᵀ satisfy ⟨A(x + u) − A(x), g⟩ = ⟨u, Aᵀg⟩;
-    the items of a batch do not touch each other.
+    are left alone, and so is what one call has kept by the next; memory layout, the number of threads and what
+    uninitialised memory holds do not matter; no array outlives backward; an input's gradient is the same when no other
+    needs one.  And, where they are said to hold: the output equals its definition; an affine operation A and its
+    backward Aᵀ satisfy ⟨A(x + u) − A(x), g⟩ = ⟨u, Aᵀg⟩; the items of a batch do not touch each other.
 
     Parameters
     ----------
     call : callable
-        ``call(*tensors, **options)`` returns a Tensor.
-    inputs : sequence of float64 arrays
-        Where to check; values that are float32 numbers too make the comparison of the two sharpest.
+        ``call(*tensors, **options)`` returns one Tensor.  It runs in float64 and in float32, so of a layer with
+        parameters let it be the function behind, and the parameters be inputs.
+    inputs : sequence of arrays or Tensors, or one of them
+        Where to check: floating-point numbers, which are made float64.
     options : mapping of str to anything, optional
+        What has no gradient: a stride, labels, an index.
     definition : callable, optional
         ``definition(*arrays, **options)``: the same, computed independently.
-    linear : sequence of int
+    linear : int or iterable of int
         Positions of inputs in each of which, the others fixed, the output is affine.
-    itemwise : sequence of int
+    itemwise : int or iterable of int
         Positions of inputs whose first axis is, as the output's, a batch of independent items.
     keeps_dtype : bool
         Whether the output has the inputs' dtype.
     condition : float
         How many times more than usual the operation may amplify a rounding error of its inputs.
-    only : iterable of str
+    only : str or iterable of str
         Names of :data:`PROPERTIES`; default all.
     seed : int
         Of all that is drawn.
@@ -168,8 +183,8 @@ def check_properties(
     ------
     PropertyError, GradcheckError
         Of the first property that fails, both AssertionErrors; a note is a script that does it again.
-    ValueError
-        If `only` names no property.
+    TypeError, ValueError
+        If the arguments make no sense, or `call` does not return one floating-point Tensor.
 
     Examples
     --------
@@ -182,8 +197,49 @@ def check_properties(
     minicnn.testing.properties.PropertyError: adjoint: ⟨A(x + u) − A(x), g⟩ = ... must equal ⟨u, Aᵀg⟩ = ..., for input 0
     ...
     """
-    operation = Operation(call, definition, tuple(linear), tuple(itemwise), keeps_dtype, condition, seed)
-    operation.check(Case(tuple(inputs), dict(options or {})), tuple(only))
+    if not isinstance(options, Mapping | None):
+        raise TypeError(
+            f"check_properties: options must be a mapping of names to values, got {type(options).__name__}"
+        )
+    for name, function in {"call": call, "definition": call if definition is None else definition}.items():
+        if not callable(function):
+            raise TypeError(f"check_properties: {name} must be a function, got {type(function).__name__}")
+    generator("check_properties", seed)
+    arrays = _arrays(inputs)
+    operation = Operation(
+        call,
+        definition,
+        _positions("linear", linear, len(arrays)),
+        _positions("itemwise", itemwise, len(arrays)),
+        keeps_dtype,
+        condition,
+        seed,
+    )
+    operation.check(Case(arrays, dict(options or {})), only)
+
+
+def _arrays(inputs: Any) -> tuple[np.ndarray, ...]:
+    """Return the inputs as float64 arrays; one that is alone need not stand in a sequence."""
+    listed = inputs if isinstance(inputs, list | tuple) else [inputs]
+    if not listed:
+        raise ValueError("check_properties: there must be an input, got none")
+    arrays = tuple(a.numpy() if isinstance(a, Tensor) else np.asarray(a) for a in listed)
+    for i, a in enumerate(arrays):
+        if a.dtype.kind != "f":
+            raise TypeError(
+                f"check_properties: input {i} must be of floating-point numbers, got {a.dtype}; "
+                "what has no gradient (labels, an index) goes into options"
+            )
+    return tuple(a.astype(np.float64, copy=False) for a in arrays)
+
+
+def _positions(name: str, given: int | Iterable[int], count: int) -> tuple[int, ...]:
+    positions = (given,) if isinstance(given, int) else tuple(given)
+    if unknown := set(positions) - set(range(count)):
+        raise ValueError(
+            f"check_properties: {name} must hold positions of inputs, from 0 to {count - 1}, got {unknown.pop()!r}"
+        )
+    return positions
 
 
 # The properties, in the order they are checked
@@ -193,13 +249,13 @@ def _equals_its_definition(operation: Operation, case: Case) -> None:
     if operation.definition is None:
         return
     expected = np.asarray(operation.definition(*case.inputs, **case.options))
-    y = operation.call(*map(Tensor, case.inputs), **case.options)
+    y = operation.apply(map(Tensor, case.inputs), case)
     _demand(y.shape == expected.shape, f"definition: shape {y.shape} must be {expected.shape}")
     _assert_close("definition: output", y.data, expected, rtol=1e-10)
 
 
 def _gradient_equals_differences(operation: Operation, case: Case) -> None:
-    gradcheck(lambda *x: operation.call(*x, **case.options), case.inputs, seed=operation.seed, elements=64)
+    gradcheck(lambda *x: operation.apply(x, case), case.inputs, seed=operation.seed, elements=64)
 
 
 def _single_precision_is_kept_and_close(operation: Operation, case: Case) -> None:
@@ -218,16 +274,21 @@ def _single_precision_is_kept_and_close(operation: Operation, case: Case) -> Non
         _assert_close(f"single: float32's {name}", a, b, rtol=rtol, floor=1.0)
 
 
-def _arguments_are_left_alone(operation: Operation, case: Case) -> None:
+def _nothing_is_changed_behind_ones_back(operation: Operation, case: Case) -> None:
+    """Neither the arguments, by forward or backward, nor what one call has kept or returned, by another call."""
+    expected = operation.run(case)
     arrays = [a.copy() for a in case.inputs]
     tensors = [Tensor(a, requires_grad=True) for a in arrays]
-    y = operation.call(*tensors, **case.options)
+    y = operation.apply(tensors, case)
+    operation.apply((Tensor(np.flip(a).copy(), requires_grad=True) for a in case.inputs), case)
     g = operation.cotangent(y.shape).astype(y.dtype)
     given = g.copy()
-    y.backward(g)
+    _propagate(y, g)
     for i, (array, before) in enumerate(zip(arrays, case.inputs, strict=True)):
         _demand(np.array_equal(array, before, equal_nan=True), f"untouched: input {i} was changed")
     _demand(np.array_equal(g, given), "untouched: the upstream gradient was changed")
+    for name, a, b in _named([y.data, *map(_gradient, tensors)], expected):
+        _demand(np.array_equal(a, b, equal_nan=True), f"untouched: another call changed the {name}")
 
 
 def _memory_layout_does_not_matter(operation: Operation, case: Case) -> None:
@@ -246,9 +307,9 @@ def _memory_is_released(operation: Operation, case: Case) -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        y = operation.call(*made, **case.options)
+        y = operation.apply(made, case)
         del made
-        y.backward(operation.cotangent(y.shape).astype(y.dtype))
+        _propagate(y, operation.cotangent(y.shape).astype(y.dtype))
         del y
         for i, ref in enumerate(seen):
             _demand(_is_gone(ref), f"released: input {i} is still in memory after backward")
@@ -267,12 +328,10 @@ def _is_gone(ref: weakref.ref[Any]) -> bool:
 
 def _adjoint(operation: Operation, case: Case) -> None:
     """⟨A(x + u) − A(x), g⟩ = ⟨u, Aᵀg⟩ however large u, with integers, so that rounding has hardly a part in it."""
-    whole = tuple(np.rint(4 * a) for a in case.inputs)
+    whole = tuple(map(_whole, case.inputs))
     for i in operation.linear:
         u = np.rint(1000 * np.random.default_rng([operation.seed, i]).normal(size=whole[i].shape))
-        moved = operation.call(
-            *(Tensor(a + u if i == j else a) for j, a in enumerate(whole)), **case.options
-        ).data
+        moved = operation.apply((Tensor(a + u if i == j else a) for j, a in enumerate(whole)), case).data
         g = np.rint(1000 * operation.cotangent(moved.shape))
         y, *grads = operation.run(Case(whole, case.options), g=g)
         left, right = (moved - y) * g, u * grads[i]
@@ -284,11 +343,23 @@ def _adjoint(operation: Operation, case: Case) -> None:
         )
 
 
+def _whole(a: np.ndarray) -> np.ndarray:
+    """Return integers of the same signs, about 4: what is small must not become 0, nor a divisor."""
+    return np.sign(a) * np.ceil(4 * np.abs(a) / root_mean_square(a))
+
+
 def _items_are_independent(operation: Operation, case: Case) -> None:
     """Item by item: the same outputs and gradients, and shared inputs get the sum of theirs."""
     if not operation.itemwise:
         return
     y, *grads = operation.run(case)
+    for i in operation.itemwise:
+        items = case.inputs[i].shape[:1]
+        _demand(
+            items and items == y.shape[:1],
+            f"items: input {i} and the output must have as many items on their first axis, "
+            f"got shapes {case.inputs[i].shape} and {y.shape}",
+        )
     g = operation.cotangent(y.shape)
     sums, rtol = [np.zeros_like(a) for a in grads], _EXACT * operation.condition
     for n in range(len(y)):
@@ -309,10 +380,10 @@ def _gradients_do_not_need_each_other(operation: Operation, case: Case) -> None:
     _, *expected = operation.run(case)
     for i, gradient in enumerate(expected):
         tensors = [Tensor(a, requires_grad=i == j) for j, a in enumerate(case.inputs)]
-        y = operation.call(*tensors, **case.options)
-        y.backward(operation.cotangent(y.shape).astype(y.dtype))
-        alone = np.zeros_like(gradient) if tensors[i].grad is None else tensors[i].grad
-        _assert_close(f"alone: the gradient of input {i}, alone", alone, gradient, rtol=_EXACT, floor=1.0)
+        y = operation.apply(tensors, case)
+        _propagate(y, operation.cotangent(y.shape).astype(y.dtype))
+        rtol, what = _EXACT * operation.condition, f"alone: the gradient of input {i}, alone"
+        _assert_close(what, _gradient(tensors[i]), gradient, rtol=rtol, floor=1.0)
 
 
 def _threads_change_no_bit(operation: Operation, case: Case) -> None:
@@ -340,7 +411,7 @@ PROPERTIES: dict[str, Callable[[Operation, Case], None]] = {
     "definition": _equals_its_definition,
     "gradient": _gradient_equals_differences,
     "single": _single_precision_is_kept_and_close,
-    "untouched": _arguments_are_left_alone,
+    "untouched": _nothing_is_changed_behind_ones_back,
     "layout": _memory_layout_does_not_matter,
     "released": _memory_is_released,
     "adjoint": _adjoint,
@@ -352,11 +423,21 @@ PROPERTIES: dict[str, Callable[[Operation, Case], None]] = {
 """The properties by name."""
 
 
-def _chosen(only: Iterable[str]) -> list[tuple[str, Callable[[Operation, Case], None]]]:
-    names = tuple(only) or tuple(PROPERTIES)
+def _chosen(only: str | Iterable[str]) -> list[tuple[str, Callable[[Operation, Case], None]]]:
+    names = ((only,) if isinstance(only, str) else tuple(only)) or tuple(PROPERTIES)
     if unknown := set(names) - set(PROPERTIES):
         raise ValueError(f"check_properties: only must name {', '.join(PROPERTIES)}; got {unknown.pop()!r}")
     return [(name, PROPERTIES[name]) for name in names]
+
+
+def _gradient(x: Tensor) -> np.ndarray:
+    return np.zeros(x.shape, x.dtype) if x.grad is None else x.grad
+
+
+def _propagate(y: Tensor, g: np.ndarray) -> None:
+    """Run backward, unless y depends on nothing that has a gradient."""
+    if y.requires_grad:
+        y.backward(g)
 
 
 def _demand(condition: Any, problem: str) -> None:

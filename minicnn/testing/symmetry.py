@@ -32,8 +32,8 @@ import numpy as np
 from ..tensor import Tensor
 from .derivative import Tolerance, Verdict
 from .directions import random_directions
-from .hvp import difference, extrapolated, reach
-from .leaves import borrowed, collected
+from .hvp import difference, extrapolated, not_finite, reach
+from .leaves import borrowed, collected, generator
 from .objective import Direction, Misconduct, Objective
 from .report import GradcheckError, table
 
@@ -166,19 +166,19 @@ def check_symmetry(
     >>> [pair.verdict.value for pair in report.pairs]
     ['agrees', 'agrees']
     """
-    if pairs < 1:
-        raise ValueError(f"check_symmetry: pairs must be at least 1, got {pairs}")
+    if not isinstance(pairs, int) or pairs < 1:
+        raise ValueError(f"check_symmetry: pairs must be an int of at least 1, got {pairs}")
     if not 0 <= rtol < 1:
         raise ValueError(f"check_symmetry: rtol must be at least 0 and below 1, got {rtol}")
+    rng = generator("check_symmetry", _STREAM, seed)
     settings = f"seed {seed}, rtol {rtol:g}"
     arguments, leaves = collected("check_symmetry", inputs, parameters)
     with borrowed(leaves.values()):
         try:
-            rng = np.random.default_rng([_STREAM, seed])
             objective = Objective(lambda: fn(*arguments), leaves, rng, "check_symmetry")
+            rows = _Symmetry(objective, rtol).rows(pairs, rng)
         except Misconduct as problem:
             raise GradcheckError(SymmetryReport((), settings, str(problem))) from None
-        rows = _Symmetry(objective, rtol).rows(pairs, rng)
     report = SymmetryReport(tuple(rows), settings)
     if not report.ok:
         raise GradcheckError(report)
@@ -191,6 +191,10 @@ class _Symmetry:
     def __init__(self, objective: Objective, rtol: float) -> None:
         self.objective, self.tolerance = objective, Tolerance(0.0, rtol)
         self.gradients = objective.gradients_at((), 0.0)
+        if problem := not_finite(self.gradients):
+            raise Misconduct(problem)
+        if not all(_same(objective.gradients[name], again) for name, again in self.gradients.items()):
+            raise Misconduct("backward must be deterministic, two runs on the same input differ")
         self.terms = float(np.abs(objective.cotangent * objective.outputs).sum())
 
     def rows(self, pairs: int, rng: np.random.Generator) -> list[PairReport]:
@@ -246,6 +250,10 @@ class _Symmetry:
     def _dots(self, left: Direction, right: Direction, t: float) -> np.ndarray:
         changes = difference(self.objective, right, t)
         return np.array([np.vdot(move.values, changes[move.name]) for move in left])
+
+
+def _same(gradient: np.ndarray | None, again: np.ndarray) -> bool:
+    return not again.any() if gradient is None else np.array_equal(gradient, again)
 
 
 _HEADINGS = ("vectors", "⟨u, Hv⟩", "⟨v, Hu⟩", "rel. difference", "known to", "verdict")

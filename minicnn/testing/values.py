@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..nn.check import one_of
+from ..nn.check import int_of_at_least, one_of
 
-__all__ = ["VALUES", "fill", "fill_weight"]
+__all__ = ["VALUES", "fill", "fill_weight", "lengths", "type_of_numbers"]
 
 _COARSE = 0.25
 """The distance of distinct values, as long as there are enough of them."""
@@ -47,9 +47,11 @@ def fill(
         ``"integers"``
             From −4 to 4: sums and products of few of them are exact in floating point.
         ``"ill-scaled"``
-            Of either sign, with one digit and magnitudes from 10⁻⁶ to 10⁶.
+            Of either sign, with one digit and magnitudes from 10⁻⁶ to 10⁶.  For comparing two computations: no one
+            step of differences suits them all.
     seed : int, at least 0
     dtype : dtype
+        float32 or float64; for ``"ties"``, ``"equal"`` and ``"integers"`` also a signed integer.
 
     Returns
     -------
@@ -59,7 +61,9 @@ def fill(
     Raises
     ------
     ValueError
-        If there is no such kind.
+        If there is no such kind, or a length or the seed is below 0.
+    TypeError
+        If a length is no int, or the numbers would not survive the dtype.
 
     Examples
     --------
@@ -70,9 +74,24 @@ def fill(
     [-1.0, 0.0, 1.0]
     """
     numbers = _NUMBERS[one_of(VALUES, "fill", "values", values)]
-    shape = (shape,) if isinstance(shape, int) else shape
-    rng = np.random.default_rng(seed)
-    return numbers(math.prod(shape), rng).astype(dtype).reshape(shape)
+    shape = lengths("fill", shape)
+    rng = np.random.default_rng(int_of_at_least(0, "fill", "seed", seed))
+    return numbers(math.prod(shape), rng).astype(type_of_numbers("fill", values, dtype)).reshape(shape)
+
+
+def lengths(caller: str, shape: Any) -> tuple[int, ...]:
+    """Return a shape, once it is sure that it is one."""
+    each = shape if isinstance(shape, (tuple, list)) else (shape,)
+    return tuple(int_of_at_least(0, caller, "each length in shape", n) for n in each)
+
+
+def type_of_numbers(caller: str, values: str, dtype: Any) -> np.dtype:
+    """Return the dtype, once it is sure that this kind of numbers survives it."""
+    found = np.dtype(dtype)
+    if found in (np.float32, np.float64) or (found.kind == "i" and values in _WHOLE):
+        return found
+    wanted = "float32, float64 or a signed integer" if values in _WHOLE else "float32 or float64"
+    raise TypeError(f"{caller}: dtype must be {wanted} for {values!r} values, got {found}")
 
 
 def fill_weight(shape: tuple[int, ...], seed: int = 0, dtype: Any = np.float64) -> np.ndarray:
@@ -92,7 +111,7 @@ def fill_weight(shape: tuple[int, ...], seed: int = 0, dtype: Any = np.float64) 
     >>> bool((fill_weight((2, 3)) == fill((2, 3)) / 4).all())
     True
     """
-    fan_in = math.prod(shape[1:])
+    fan_in = max(1, math.prod(shape[1:]))
     power_of_two = 2 ** math.ceil(math.log2(fan_in))  # keeps the digits few
     return fill(shape, "distinct", seed, dtype) / power_of_two
 
@@ -125,3 +144,5 @@ _NUMBERS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
 
 VALUES = tuple(_NUMBERS)
 """The kinds that :func:`fill` knows, the plainest first."""
+
+_WHOLE = ("ties", "equal", "integers")

@@ -1,6 +1,7 @@
 """Strategies for Hypothesis, which draws the cases of a test: shapes, arrays, windows, layers, small networks.
 
-A failing case shrinks to the smallest one that fails, and prints as Python that makes it again.
+A failing case shrinks to the smallest one that fails, and prints as Python that makes it again.  All that is known
+of an operation takes longer to check than the 200 ms that Hypothesis gives an example: ``@settings(deadline=None)``.
 
 >>> from hypothesis import given, settings
 >>> from minicnn import functional as F

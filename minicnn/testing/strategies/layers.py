@@ -17,7 +17,7 @@ from ... import backend, nn
 from ...geometry import Window2d
 from ...tensor import Tensor
 from ..layer_case import LayerCase, with_values
-from .arrays import Names, arrays, chosen, seeds
+from .arrays import Names, arrays, chosen, of_arrays, seeds
 from .convs import transposed_axis
 from .shapes import Shape, shapes
 from .windows import form, windows
@@ -64,8 +64,8 @@ def layers(
 
     Raises
     ------
-    ValueError
-        If there is no layer of such a name.
+    ValueError, TypeError
+        If there is no layer of such a name, or :func:`arrays` would not take the rest.
 
     Examples
     --------
@@ -76,11 +76,11 @@ def layers(
     Conv2d(2, 2, kernel_size=(1, 1), stride=(1, 1), groups=2, bias=False)
     """
     which = chosen("layers", "names", names or LAYERS, LAYERS)
-    return _layers(which, dtype, values=values, layout=layout)
+    return _layers(which, **of_arrays(values, layout, dtype))
 
 
 @st.composite
-def _layers(draw: st.DrawFn, names: tuple[str, ...], dtype: Any, **of_array: Any) -> LayerCase:
+def _layers(draw: st.DrawFn, names: tuple[str, ...], dtype: Any, **of_input: Any) -> LayerCase:
     name = draw(st.sampled_from(names))
     training = draw(st.sampled_from([True, False]))
     with backend.device("meta"):
@@ -92,7 +92,7 @@ def _layers(draw: st.DrawFn, names: tuple[str, ...], dtype: Any, **of_array: Any
     seed = draw(seeds())
     with_values(layer, seed, dtype).train(training)
     source = f"with_values({source}, {seed}{_dtype_argument(dtype)}){'' if training else '.eval()'}"
-    return LayerCase(layer, draw(arrays(shape, dtype=dtype, **of_array)), source)
+    return LayerCase(layer, draw(arrays(shape, dtype=dtype, **of_input)), source)
 
 
 def _dtype_argument(dtype: Any) -> str:

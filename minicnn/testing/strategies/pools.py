@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ...nn.check import one_of
+from ...nn.check import int_of_at_least, one_of
 from ..case import Case
-from .arrays import Names, arrays
+from .arrays import Names, arrays, of_arrays
 from .windows import unusual, windows
 
 __all__ = ["pool_cases"]
@@ -34,7 +34,7 @@ def pool_cases(
         Of the input: by default also many ties, all the same, and all below 0, where a padding of 0 would win.
     layout : str, or several
     dtype : dtype
-    max_side : int
+    max_side : int, at least 1
         Of the image.
     unbatched : bool
         Whether to draw single images (C, H, W) too.
@@ -48,8 +48,8 @@ def pool_cases(
 
     Raises
     ------
-    ValueError
-        If there is no such kind.
+    ValueError, TypeError
+        If there is no such kind, `max_side` is below 1, or :func:`arrays` would not take the rest.
 
     Examples
     --------
@@ -58,8 +58,8 @@ def pool_cases(
     {'kernel_size': 1, 'count_include_pad': False}
     """
     one_of(["max", "average"], "pool_cases", "kind", kind)
-    of_array = {"values": values, "layout": layout, "dtype": dtype}
-    return _pool_cases(kind == "average", max_side, unbatched, blind, **of_array)
+    int_of_at_least(1, "pool_cases", "max_side", max_side)
+    return _pool_cases(kind == "average", max_side, unbatched, blind, **of_arrays(values, layout, dtype))
 
 
 @st.composite

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ...nn.check import int_of_at_least
+
 __all__ = ["broadcastable", "shapes"]
 
 Shape = tuple[int, ...]
@@ -23,14 +25,21 @@ def shapes(
     min_side, max_side : int
         Of the length of each axis; 0 gives empty arrays.
 
+    Raises
+    ------
+    ValueError
+        If a limit is below 0, or the least is above the most.
+
     Examples
     --------
     >>> from hypothesis import find
     >>> find(shapes(), lambda shape: len(shape) == 2 and shape[1] > 2)
     (1, 3)
     """
-    fewest, most = (min_dims, max_dims) if ndim is None else (ndim, ndim)
-    return hnp.array_shapes(min_dims=fewest, max_dims=most, min_side=min_side, max_side=max_side)
+    if ndim is not None:
+        min_dims = max_dims = int_of_at_least(0, "shapes", "ndim", ndim)
+    _check_limits("shapes", dims=(min_dims, max_dims), side=(min_side, max_side))
+    return hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side)
 
 
 def broadcastable(
@@ -45,13 +54,28 @@ def broadcastable(
     min_dims, max_dims, min_side, max_side : int
         Of each of them, as in :func:`shapes`.
 
+    Raises
+    ------
+    ValueError
+        If there is to be no shape, a limit is below 0, or the least is above the most.
+
     Examples
     --------
     >>> from hypothesis import find
     >>> find(broadcastable(), lambda two: two[0] != two[1] and len(two[0]) == len(two[1]) == 1)
     ((1,), (2,))
     """
+    int_of_at_least(1, "broadcastable", "count", count)
+    _check_limits("broadcastable", dims=(min_dims, max_dims), side=(min_side, max_side))
     together = hnp.mutually_broadcastable_shapes(
         num_shapes=count, min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side
     )
     return together.map(lambda found: found.input_shapes)
+
+
+def _check_limits(strategy: str, **limits: tuple[int, int]) -> None:
+    for name, (least, most) in limits.items():
+        int_of_at_least(0, strategy, f"min_{name}", least)
+        int_of_at_least(0, strategy, f"max_{name}", most)
+        if least > most:
+            raise ValueError(f"{strategy}: min_{name} must be at most max_{name}, got {least} and {most}")

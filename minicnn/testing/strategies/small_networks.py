@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from ... import backend
 from ... import functional as F
+from ...nn.check import int_of_at_least
 from ...tensor import Tensor
 from ..small_network import SmallNetwork
-from ..values import fill, fill_weight
+from ..values import fill, fill_weight, type_of_numbers
 from .arrays import seeds
 from .shapes import Shape, shapes
 from .windows import windows
@@ -35,23 +36,27 @@ _MOSTLY_NEW = st.sampled_from([0, 0, 0, 0, 1, 2, 3])
 _OF_ANY_AGE = st.sampled_from([0, 1, 2, 3, None])
 
 
-@st.composite
-def small_networks(draw: st.DrawFn, *, max_steps: int = 6, dtype: Any = np.float64) -> SmallNetwork:
+def small_networks(*, max_steps: int = 6, dtype: Any = np.float64) -> st.SearchStrategy[SmallNetwork]:
     """Draw a network of a few operations, in which values are used again, added and concatenated.
 
     Shrinks to few lines.  Inside, ReLUs and max pools may be at a kink by chance, whatever the inputs.
 
     Parameters
     ----------
-    max_steps : int
+    max_steps : int, at least 1
         Lines, at most.
     dtype : dtype
-        Of all inputs, which are distinct numbers.
+        Of all inputs, which are distinct numbers: float32 or float64.
 
     Returns
     -------
     strategy of SmallNetwork
         Called with tensors of its ``inputs``, images (N, C, H, W) and parameters; its repr is a script.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is to be no line, or the dtype is another.
 
     Examples
     --------
@@ -66,6 +71,12 @@ def small_networks(draw: st.DrawFn, *, max_steps: int = 6, dtype: Any = np.float
     <BLANKLINE>
     inputs = (np.array([[[[...]]]]),)
     """
+    most = int_of_at_least(1, "small_networks", "max_steps", max_steps)
+    return _small_networks(most, type_of_numbers("small_networks", "distinct", dtype))
+
+
+@st.composite
+def _small_networks(draw: st.DrawFn, max_steps: int, dtype: np.dtype) -> SmallNetwork:
     with backend.device("meta"):
         sketch = _Sketch(draw)
         sketch.input("x", draw(shapes(4, max_side=4)))

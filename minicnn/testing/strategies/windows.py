@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from ...geometry import Window2d
+from ...nn.check import int_of_at_least
 
 __all__ = ["form", "unusual", "windows"]
 
@@ -61,6 +62,13 @@ def windows(
     blind : bool
         Whether a pool's window may see no pixel, its dilation stepping over a small image: its maximum is −∞.
 
+    Raises
+    ------
+    ValueError
+        If a side of the image or a limit is too small, or `blind` is asked of a convolution.
+    TypeError
+        If one is no int.
+
     Examples
     --------
     >>> from hypothesis import find
@@ -71,6 +79,13 @@ def windows(
     >>> find(windows(4, 4, pooling=True), lambda options: options.get("padding") == (0, 1))
     {'kernel_size': (1, 2), 'padding': (0, 1)}
     """
+    sizes = {"height": height, "width": width}
+    limits = {"max_kernel": max_kernel, "max_dilation": max_dilation, "max_stride": max_stride}
+    for name, value in {**sizes, **limits}.items():
+        int_of_at_least(1, "windows", name, value)
+    int_of_at_least(0, "windows", "max_padding", max_padding)
+    if blind and not pooling:
+        raise ValueError("windows: blind must be False unless pooling, got True")
     most = _Most(max_kernel, max_dilation, max_stride, max_padding)
     if pooling:
         return _pool_windows(height, width, most, blind)
