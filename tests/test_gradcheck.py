@@ -867,3 +867,25 @@ def test_inputs_must_be_finite(value):
 def test_parameters_must_be_floating_point_tensors(parameter):
     with pytest.raises(TypeError, match="w must be a floating-point Tensor, got"):
         gradcheck(lambda x: x, np.ones(2), parameters={"w": parameter})
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_tied_maxima_that_each_take_the_whole_gradient_are_caught(seed):
+    """Each alone may have any share of it: only directions in which they move together show the mistake."""
+
+    class Greedy(Function):
+        def forward(self, x):
+            self.largest = x == x.max()
+            return x.max()
+
+        def backward(self, g):
+            return g * self.largest
+
+    class Fair(Greedy):
+        def backward(self, g):
+            return g * self.largest / self.largest.sum()
+
+    x = np.array([1.0, 1.0, 0.0, 1.0, 1.0, 1.0])
+    assert gradcheck(lambda x: Fair()(x), x, seed=seed).ok
+    with pytest.raises(GradcheckError, match="wrong gradient for input 0"):
+        gradcheck(lambda x: Greedy()(x), x, seed=seed)

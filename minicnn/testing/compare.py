@@ -22,6 +22,7 @@ import numpy as np
 from .derivative import Finding, Tolerance, Verdict, glance, judge
 from .directions import (
     Directions,
+    all_elements,
     along_element,
     along_part,
     every_element,
@@ -78,6 +79,12 @@ class Comparison:
             directions |= random_elements(point, name, self.coordinates, rng)
             how = f"{self.directions} directions, {len(directions) - self.directions} elements"
         findings, proof = self._findings(objective, directions)
+        if proof is None and any(f.verdict is Verdict.KINK for f in findings) and point[name].size > 1:
+            # At a tie each element alone may have any share of the gradient; all of them together may not.
+            directions = all_elements(point, name)
+            directions |= random_directions(point, [name], self.directions, rng)
+            joint, proof = self._findings(objective, directions)
+            findings += joint if proof else []
         if proof is not None and isinstance(proof.at, str):
             proof = self._located(objective, *directions[proof.at]) or proof
         return _row(name, shape, how, findings, proof, objective.gradients[name] is None)

@@ -14,6 +14,7 @@ import numpy as np
 from .objective import Direction, Move
 
 __all__ = [
+    "all_elements",
     "along_element",
     "along_part",
     "aside",
@@ -41,6 +42,12 @@ def along_element(point: Point, name: str, at: tuple[int, ...]) -> Direction:
 def every_element(point: Point, name: str) -> Directions:
     """Return the direction of each element, by its index."""
     return {at: along_element(point, name, at) for at in np.ndindex(point[name].shape)}
+
+
+def all_elements(point: Point, name: str) -> Directions:
+    """Return the direction in which all elements grow alike: ties stay ties."""
+    x = point[name]
+    return {"all elements": (Move(name, ..., np.full(x.shape, root_mean_square(x))),)}
 
 
 def random_elements(point: Point, name: str, count: int, rng: np.random.Generator) -> Directions:

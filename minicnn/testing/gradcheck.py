@@ -62,7 +62,8 @@ def gradcheck(
         An analytic derivative a and a numeric one n agree if |a − n| ≤ atol + rtol·max(|a|, |n|).  By default
         atol is 0: all of a gradient may be small.
     elements : int
-        An input of at most this many elements is checked along each of them.
+        An input of at most this many elements is checked along each of them; where that meets kinks, along
+        directions as well, for at a tie each element alone may have any share of the gradient.
     directions, coordinates : int
         Random directions and random elements along which a bigger input is checked.
     together : int
