@@ -52,16 +52,67 @@ Figure = tuple[str, str, str, bool]
 
 def figures_held() -> str:
     """Every figure the project holds itself to, what was measured, and whether that is enough."""
-    lines = [
-        (what, target, found, "reached" if held else "**missed**")
-        for what, target, found, held in (*_networks(), *_training(), *_speed())
-    ]
-    head = ("figure", "target", "measured", "")
     machine = _record("lenet5_mnist5k")["machine"]
-    return _table(head, lines) + (
+    return _held(*_proof(), *_networks(), *_training(), *_speed()) + (
         f"\n*{machine['cpu']}, {machine['threads']} threads. The samples of each, its commit and its program stand in "
         "[`benchmarks/results`](benchmarks/results).*\n"
     )
+
+
+def _held(*figures: Figure) -> str:
+    lines = [
+        (what, target, found, "reached" if held else "**missed**") for what, target, found, held in figures
+    ]
+    return _table(("figure", "target", "measured", ""), lines)
+
+
+def _proof() -> Iterator[Figure]:
+    mutants = _record("mutants")["results"]
+    equivalent = mutants["equivalent"] / mutants["mutants"]
+    yield (
+        "mistakes made on purpose in forward and backward passes (mutants) that the tests notice",
+        "≥ 400 made, all noticed",
+        f"{mutants['killed']:,} of {mutants['killed'] + mutants['survived']:,}",
+        mutants["mutants"] >= 400 and not mutants["survived"],
+    )
+    yield "those that compute the same, each with a reason", "< 5 %", f"{equivalent:.1%}", equivalent < 0.05
+    nightly = _record("property_suite_nightly")["results"]
+    yield (
+        "generated cases in one run, all properties of each, failures",
+        "≥ 50,000, none",
+        f"{nightly['generated_cases']:,}, {nightly['failed'] or 'none'}",
+        nightly["generated_cases"] >= 50_000 and not nightly["failed"],
+    )
+    runs = _record("property_suite")["results"]["runs"]
+    passed, slowest = sum(not run["failed"] for run in runs), max(run["seconds"] for run in runs)
+    yield (
+        "runs of the property suite that pass, each with a seed of its own; the slowest",
+        "20 of 20, < 6 min",
+        f"{passed} of {len(runs)}, {slowest / 60:.1f} min",
+        passed == len(runs) >= 20 and slowest < 360,
+    )
+
+
+def proof() -> str:
+    """What the proof of the gradients is held to, with the whole networks."""
+    return _held(*_proof(), *(figure for figure in _networks() if "gradients" in figure[0]))
+
+
+def layers() -> str:
+    """What each property catches of a sample of mutants, and what nothing else does."""
+    record = _record("mutants_by_property")
+    results = record["results"]
+    rows = [
+        (
+            f"`{name}`" if " " not in name else name,
+            f"{row['checks']:,}",
+            f"{row['caught']}",
+            f"{row['alone']}",
+        )
+        for name, row in results["properties"].items()
+    ]
+    head = ("property", "checks", f"caught, of {results['mutants']} mutants", "caught by it alone")
+    return _table(head, rows) + "\n" + _source(record)
 
 
 def _networks() -> Iterator[Figure]:
@@ -159,6 +210,7 @@ def _entry(model: str, where: str, quantity: str) -> Entry:
 
 PAGES = {
     "README.md": {"ledger": ledger, "figures": figures_held, "convolution": convolution},
+    "docs/gradients.md": {"proof": proof, "layers": layers},
 }
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def items_unless(*names: str) -> Callable[[Case], tuple[int, ...]]:
             dims = range(ndim) if dims in (None, ()) else dims if isinstance(dims, tuple) else (dims,)
             if not ndim or 0 in (dim % ndim for dim in dims):
                 return ()
-        return tuple(range(len(case.inputs)))
+        return tuple(i for i, a in enumerate(case.inputs) if a.ndim == ndim)  # cat takes empty vectors along
 
     return items
 

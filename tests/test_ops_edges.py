@@ -265,10 +265,10 @@ NARROW = [
 
 
 @pytest.mark.parametrize(("shape", "options"), NARROW)
-@pytest.mark.parametrize("values", ["distinct", "negative"])
+@pytest.mark.parametrize("values", ["distinct", "negative", "−∞"])
 def test_windows_that_see_no_pixel(shape, options, values):
     """Their samples step over a narrow image, or they lie in the padding altogether: −∞ from nowhere, no gradient."""
-    x = leaf(fill(shape, values))
+    x = leaf(np.full(shape, -INF) if values == "−∞" else fill(shape, values))
     pool = MaxPool2d(Window2d.of("pool", 2, 1, **options), with_indices=True)
     y = pool(x)
     indices = pool.indices
@@ -281,6 +281,22 @@ def test_windows_that_see_no_pixel(shape, options, values):
         if at >= 0:
             counts[n, c].flat[at] += 1
     np.testing.assert_array_equal(gradient_of(y, x)[0], counts)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2, 9), (1, 1, 9, 2), (1, 1, 1, 1), (1, 1, 3, 3)])
+@pytest.mark.parametrize("dilation", [1, 3, (2, 5)])
+def test_the_first_pixel_of_a_narrow_image_of_minus_infinity(shape, dilation):
+    options = {"kernel_size": 3, "stride": 1, "padding": dilation, "dilation": dilation}
+    expected = naive.max_pool2d_indices(np.full(shape, -INF), **options)
+    _, indices = F.max_pool2d(Tensor(np.full(shape, -INF)), **options, return_indices=True)
+    np.testing.assert_array_equal(indices.data, np.where(np.isinf(expected), -1, expected))
+
+
+def test_an_average_keeps_its_divisors_in_the_dtype_of_the_images():
+    for extra in ({}, {"divisor_override": 3}):
+        pool = AvgPool2d(Window2d.of("pool", 2), **extra)
+        pool(Tensor(np.ones((1, 1, 4, 4), np.float32), requires_grad=True))
+        assert pool.divisor.dtype == np.float32
 
 
 def test_an_index_beyond_256_of_a_widely_dilated_window():
@@ -386,6 +402,16 @@ def test_an_index_inside_a_tuple_may_be_reused_after_the_forward_pass():
     y = x[:, index]
     index[:] = 2
     assert gradient_of(y, x)[0].tolist() == [[1, 1, 0]]
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("amounts", [(0, 1), (1, 0), (0, -1), (-1, 0)])
+def test_padding_by_one_on_one_side(mode, amounts):
+    x = leaf(fill((1, 2, 4)))
+    y = F.pad(x, amounts, mode)
+    np.testing.assert_array_equal(y.data, naive.pad(x.data, amounts, mode))
+    copied = x.size if mode == "constant" and y.size > x.size else y.size
+    assert gradient_of(y, x)[0].sum() == copied
 
 
 # Losses and statistics

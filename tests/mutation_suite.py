@@ -1,0 +1,137 @@
+"""The checks that minicnn's mutants are run against: `python -m minicnn.testing.mutants`.
+
+The table of operations gives most: every property of every example, once more in small pieces and by each algorithm of
+convolution, and of some drawn cases.  What a table of calls cannot show comes from the tests of single modules.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+# Few examples, the same each time, and no time spent on shrinking them; set before the tests' own settings are made.
+settings.register_profile(
+    "mutants",
+    max_examples=25,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("mutants")
+
+import test_conv  # noqa: E402
+import test_cut_work  # noqa: E402
+import test_geometry  # noqa: E402
+import test_ops  # noqa: E402
+import test_ops_edges  # noqa: E402
+import test_tensor  # noqa: E402
+from operations import OPERATIONS, Entry  # noqa: E402
+from pieces import small_pieces  # noqa: E402
+
+from minicnn import conv  # noqa: E402
+from minicnn.testing import PROPERTIES, Case  # noqa: E402
+
+Named = tuple[str, Callable[[], Any]]
+
+_SHARED = ("conv2d", "conv_transpose2d", "linear", "matmul", "batch_norm")  # among threads
+_EXACT = ("definition", "adjoint")  # enough for what is linear in each input
+_FIXTURES = {"seed": 0}
+_LEFT_OUT = {"test_examples", "test_drawn_cases"}  # made here, in smaller parts
+
+
+def checks() -> Iterator[Named]:
+    """Yield every check and its name."""
+    for name, entry in OPERATIONS.items():
+        for example, case in entry.examples.items():
+            yield from of_case(f"{name}: {example}", entry, case)
+        for i, case in enumerate(drawn(entry.cases)):
+            yield from of_case(f"{name}: drawn {i}", entry, case)
+    for name in _SHARED:
+        yield from of_examples(name, small_pieces, "in small pieces", (*_EXACT, "gradient", "threads"))
+    for name in ("conv2d", "conv_transpose2d"):
+        for algorithm in ("direct", "im2col"):
+            yield from of_examples(name, partial(conv.use, algorithm), f"by {algorithm}", _EXACT)
+    for module in (test_ops, test_ops_edges, test_cut_work, test_tensor, test_geometry, test_conv):
+        yield from of_tests(module)
+
+
+def of_case(name: str, entry: Entry, case: Case, properties: Any = PROPERTIES) -> Iterator[Named]:
+    operation = entry.operation(case)
+    for title in properties:
+        yield f"{name}: {title}", partial(PROPERTIES[title], operation, case)
+
+
+def drawn(cases: st.SearchStrategy[Case]) -> list[Case]:
+    """Return the first cases that Hypothesis draws."""
+    found: list[Case] = []
+
+    @settings(max_examples=12)
+    @given(cases)
+    def collect(case: Case) -> None:
+        found.append(case)
+
+    collect()
+    return found
+
+
+def of_examples(
+    name: str, context: Callable[[], AbstractContextManager[Any]], how: str, properties: tuple[str, ...]
+) -> Iterator[Named]:
+    """Yield checks of an operation's examples that run inside a context."""
+    entry = OPERATIONS[name]
+    for example, case in entry.examples.items():
+        for title, check in of_case(f"{name} {how}: {example}", entry, case, properties):
+            yield title, partial(_within, context, check)
+
+
+def _within(context: Callable[[], AbstractContextManager[Any]], check: Callable[[], Any]) -> None:
+    with context():
+        check()
+
+
+def of_tests(module: ModuleType) -> Iterator[Named]:
+    """Yield the tests of a module, one for each set of parameters; those that want other fixtures are left out."""
+    for name, test in vars(module).items():
+        if not name.startswith("test_") or name in _LEFT_OUT or _uses_fixtures(test):
+            continue
+        wanted = set(inspect.signature(test).parameters)
+        for i, arguments in enumerate(_parameters(test)):
+            arguments = {key: value for key, value in _FIXTURES.items() if key in wanted} | arguments
+            if set(arguments) == wanted:
+                yield f"{module.__name__}: {name} {i}", partial(test, **arguments)
+
+
+def _marks(test: Any, name: str) -> list[pytest.Mark]:
+    return [mark for mark in getattr(test, "pytestmark", []) if mark.name == name]
+
+
+def _uses_fixtures(test: Any) -> bool:
+    return bool(_marks(test, "usefixtures"))
+
+
+def _parameters(test: Any) -> Iterator[dict[str, Any]]:
+    """Yield what ``pytest.mark.parametrize`` gives a test, mark by mark."""
+    axes = []
+    for mark in _marks(test, "parametrize"):
+        names, rows = mark.args[:2]
+        names = [names] if isinstance(names, str) else names
+        axes.append([dict(zip(names, _values(row, len(names)), strict=True)) for row in rows])
+    for choice in itertools.product(*axes):
+        yield {key: value for part in choice for key, value in part.items()}
+
+
+def _values(row: Any, count: int) -> Any:
+    if isinstance(row, type(pytest.param())):
+        return row.values
+    return row if count > 1 else (row,)

@@ -1,0 +1,267 @@
+"""How work is cut into pieces: as large as the limits allow, each part once, and nothing copied that need not be.
+
+That the pieces' results are right is shown elsewhere, and would stay so if each task did the work of all.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from itertools import permutations, product
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from pieces import small_pieces
+
+from minicnn import backend, conv
+from minicnn.backend import channel_sum, matmul
+from minicnn.backend.workspace import poisoned
+from minicnn.conv import im2col, im2col_chunked
+from minicnn.geometry import Window2d
+from minicnn.ops.window import padded, surrounded
+from minicnn.testing.values import fill
+
+# Matrix products
+
+
+def products(module, call):
+    """Return what `call`, which uses a module's np.matmul, returns, and the shapes of what it multiplies."""
+    shapes = []
+
+    def noting(a, b, **options):
+        shapes.append((a.shape, b.shape))
+        return np.matmul(a, b, **options)
+
+    with patch.object(module, "np", SimpleNamespace(**{**vars(np), "matmul": noting})):
+        return call(), shapes
+
+
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns"),
+    [
+        # at least 10 multiply-adds and 2 rows or columns a piece, at most 4 pieces
+        ([2, 2, 3], 3, [5]),
+        ([5], 3, [2, 2, 3]),
+        ([2, 2], 5, [1]),
+        ([10] * 4, 1, [1]),
+        ([1], 1, [10] * 4),
+        ([1], 40, [3]),
+        ([2, 3], 5, [5]),
+        ([3], 1, [3]),
+        ([19], 1, [1]),
+    ],
+)
+def test_a_matrix_product_is_cut_along_the_longer_side(rows, inner, columns):
+    a, b = fill((sum(rows), inner)), fill((inner, sum(columns)), seed=1)
+    with patch.multiple(matmul, _TASK=10, _NARROWEST=2, _MOST_PIECES=4):
+        y, shapes = products(matmul, lambda: matmul.matmul(a, b))
+    assert sorted(shapes) == [((n, inner), (inner, k)) for n in rows for k in columns]
+    np.testing.assert_allclose(y, a @ b, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((2, 4, 5), (5, 3)), ((4, 5), (2, 5, 3)), ((50,), (50, 40)), ((40, 50), (50,))]
+)
+def test_only_matrices_are_cut(a, b):
+    with patch.multiple(matmul, _TASK=1, _NARROWEST=1):
+        _, shapes = products(matmul, lambda: matmul.matmul(fill(a), fill(b)))
+    assert shapes == [(a, b)]
+
+
+# Sums over everything but the channels
+
+
+@pytest.mark.parametrize("pixels", range(1, 40))
+def test_a_sum_is_of_blocks_each_summed_once(pixels):
+    """With blocks of 3 rows, 2 to a task."""
+    x = np.arange(pixels * 2.0).reshape(pixels, 2)
+    with patch.multiple(channel_sum, _BLOCK=3, _TASK=2), poisoned():
+        sums, shapes = products(channel_sum, lambda: channel_sum._block_sums(x))
+        total = channel_sum.channel_sum(x)
+    np.testing.assert_array_equal(sums, [x[i : i + 3].sum(0) for i in range(0, pixels, 3)])
+    np.testing.assert_array_equal(total, x.sum(0))
+    tasks = [(2, 3, 2)] * (pixels // 6) + [(1, 3, 2)] * (pixels % 6 // 3)
+    assert sorted(right for _, right in shapes if len(right) == 3) == sorted(tasks)
+    assert sum(len(right) == 2 for _, right in shapes) == (pixels % 3 > 0)
+    assert not np.shares_memory(total, x)
+
+
+def test_only_channels_last_memory_is_summed_by_blocks():
+    x = fill((2, 3, 4, 5))
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    for array, count in ((x, 0), (last, 1)):
+        with patch.object(channel_sum, "_block_sums", wraps=channel_sum._block_sums) as block_sums:
+            np.testing.assert_allclose(channel_sum.channel_sum(array), x.sum(axis=(0, 2, 3)), rtol=1e-12)
+        assert block_sums.call_count == count
+    assert channel_sum.channel_sum(np.zeros((0, 3))).tolist() == [0, 0, 0]
+    one = fill((1, 3))
+    for array in (one, one[:, :, None]):
+        total = channel_sum.channel_sum(array)
+        np.testing.assert_array_equal(total, one[0])
+        assert not np.shares_memory(total, one)
+
+
+# Chunks of a convolution
+
+
+@pytest.mark.parametrize(
+    ("problem", "images", "rows"),
+    [
+        # 2¹⁹ bytes a chunk: here 4 pixels, and at least 8: two rows of 4
+        ((3, 10, 4, 1 << 17, 8), [(0, 1), (1, 2), (2, 3)], [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]),
+        ((1, 3, 4, 1 << 20, 1), [(0, 1)], [(0, 1), (1, 2), (2, 3)]),  # not one pixel, so a row
+        ((5, 2, 2, 1 << 17, 1), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], [(0, 2)]),
+        ((5, 2, 2, 1 << 16, 1), [(0, 2), (2, 4), (4, 5)], [(0, 2)]),
+        ((5, 2, 2, 1 << 16, 3), [(0, 2), (2, 4), (4, 5)], [(0, 2)]),
+        ((1, 7, 1, 1 << 17, 1), [(0, 1)], [(0, 3), (3, 7)]),  # as even as can be
+        ((2, 3, 4, (1 << 19) // 7, 1), [(0, 1), (1, 2)], [(0, 1), (1, 2), (2, 3)]),  # 7 pixels: a row of 4
+        ((5, 1, 1, 1 << 17, 1), [(0, 4), (4, 5)], [(0, 1)]),
+        ((1, 1 << 10, 1 << 10, 1, 1), [(0, 1)], [(0, 512), (512, 1024)]),
+    ],
+)
+def test_chunks_are_as_large_as_the_budget_allows(problem, images, rows):
+    chunks = [
+        ((c.images.start, c.images.stop), (c.rows.start, c.rows.stop)) for c in im2col_chunked.cut(*problem)
+    ]
+    assert chunks == [(i, r) for i in images for r in rows]
+
+
+SLABS = {
+    "plain": {},
+    "padded": {"padding": (2, 0, 1, 3)},
+    "padded above and below": {"padding": (1, 0)},
+    "padded on both sides": {"padding": (0, 1)},
+    "strided": {"stride": (2, 3), "padding": (0, 1)},
+    "beside the image": {"padding": (6, 6, 0, 0)},
+    "1×1": {"kernel_size": 1},
+    "1×1, strided": {"kernel_size": 1, "stride": (1, 2)},
+    "1×1, padded": {"kernel_size": 1, "padding": (1, 0, 0, 1)},
+    "wide": {"kernel_size": (1, 3), "dilation": (1, 2)},
+    "rows above the image": {"kernel_size": (1, 3), "padding": (2, 1, 0, 0)},
+    "a column beside the image": {"kernel_size": (3, 1), "stride": (1, 12), "padding": (0, 0, 2, 0)},
+}
+
+
+@pytest.mark.parametrize("name", SLABS)
+@pytest.mark.parametrize("last", [False, True], ids=["channels first", "channels last"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_chunk_sees_its_pixels_without_a_copy_where_none_is_needed(name, last, groups):
+    """The slab is what its windows cover and no more; for a 1×1 kernel its pixels are the columns."""
+    window = Window2d.of("w", **{"kernel_size": (2, 3), **SLABS[name]})
+    x = fill((3, 4, 7, 9))
+    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if last else x
+    top, bottom, left, right = window.padding
+    room = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))).transpose(0, 2, 3, 1)
+    p, q = window.output_size(7, 9)
+    (sh, sw), (eh, ew) = window.stride, window.extent
+    some_rows = slice(0, p), slice(0, 1), slice(1, 3), slice(p - 1, p)
+    for images, rows in product((slice(0, 2), slice(1, 3), slice(2, 3)), some_rows):
+        chunk = im2col_chunked.Chunk(images, rows)
+        slab = im2col_chunked._slab(x, window, chunk)
+        height, width = (rows.stop - rows.start - 1) * sh + eh, (q - 1) * sw + ew
+        expected = room[images, rows.start * sh :][:, :height, :width]
+        np.testing.assert_array_equal(slab, expected)
+        first = rows.start * sh
+        inside = top <= first and first + height <= top + 7 and left == 0 and width <= 9
+        assert np.shares_memory(slab, x) == (last and inside)
+        columns = im2col_chunked._unfold(x, window, groups, chunk)
+        seen = im2col.by_group(
+            im2col.windows(np.ascontiguousarray(expected), window, *_counts(chunk, q)), groups
+        )
+        np.testing.assert_array_equal(columns, seen.reshape(groups, -1, window.samples * 4 // groups))
+        pixels = (images.stop - images.start) * (rows.stop - rows.start) * q
+        assert columns.nbytes == pixels * im2col_chunked._pixel_bytes(x.shape, window, x.dtype)
+        at_once = name == "1×1" and groups == 1 and slab.flags.c_contiguous
+        assert np.shares_memory(columns, x) == (last and at_once)
+
+
+def _counts(chunk, q):
+    return chunk.rows.stop - chunk.rows.start, q
+
+
+X, W = fill((2, 4, 7, 9)), fill((6, 2, 2, 3), seed=1)
+OPTIONS = {"stride": (1, 2), "padding": 1, "groups": 2}
+P, Q, COLUMN = 8, 5, 2 * 3 * 4 * 8  # output pixels, and the bytes of one's columns in float64
+
+
+def test_the_budget_is_of_columns_and_for_dx_of_pixels():
+    g = fill((2, 6, P, Q), seed=2)
+    with patch.object(im2col_chunked, "cut", wraps=im2col_chunked.cut) as cut:
+        conv.conv2d(X, W, **OPTIONS)
+        conv.conv2d_backward_data(g, W, X.shape, **OPTIONS)
+        conv.conv2d_backward_weight(X, g, (2, 3), **OPTIONS)
+    assert [call.args for call in cut.call_args_list] == [
+        (2, P, Q, COLUMN, im2col_chunked.PRODUCT_ROWS),
+        (2, P, Q, 4 * 8, im2col_chunked.PRODUCT_ROWS),
+        (2, P, Q, COLUMN, im2col_chunked.SUM_ROWS),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "lanes"),
+    [
+        ({}, 8),
+        ({"LANES": 3}, 3),
+        ({"LANE_BYTES": 4 * W.nbytes}, 4),
+        ({"LANE_BYTES": 5 * W.nbytes - 1}, 4),
+        ({"LANE_BYTES": W.nbytes - 1}, 1),
+        ({"SUM_ROWS": P * Q}, 2),  # a chunk an image
+    ],
+)
+def test_lanes_are_as_many_as_chunks_and_memory_allow(limits, lanes):
+    g = fill((2, 6, P, Q), seed=2)
+    sizes = {"CHUNK_BYTES": 1, "SUM_ROWS": Q, **limits}
+    with (
+        patch.multiple(im2col_chunked, **sizes),
+        patch.object(im2col_chunked, "parallel_for", wraps=im2col_chunked.parallel_for) as parallel_for,
+    ):
+        dw = conv.conv2d_backward_weight(X, g, (2, 3), **OPTIONS)
+    assert [call.args[0] for call in parallel_for.call_args_list] == [lanes]
+    expected = conv.conv2d_backward_weight(X, g, (2, 3), **OPTIONS, algorithm="direct")
+    np.testing.assert_allclose(dw, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_a_result_may_lie_in_memory_of_any_order(order):
+    expected = conv.conv2d(X, W, **OPTIONS, algorithm="direct")
+    back = sorted(range(4), key=order.__getitem__)
+    for algorithm in conv.algorithms():
+        out = np.empty([expected.shape[i] for i in order]).transpose(back)
+        for pieces in (nullcontext, small_pieces):
+            with pieces():
+                assert conv.conv2d(X, W, **OPTIONS, out=out, algorithm=algorithm) is out
+            np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
+
+
+# What is not copied, and no larger than it need be
+
+
+@pytest.mark.parametrize("padding", [0, (0, 1, 2, 0), (1, 0, 0, 3)])
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("size", [(6, 9), (7, 8), (5, 10)])
+def test_the_room_for_windows_is_what_they_reach(padding, ceil, size):
+    window = Window2d.of("w", (2, 3), (2, 3), padding, 1, ceil)
+    top, bottom, left, right = window.reach(*size)
+    x = fill((1, 2, *size))
+    shape = (1, 2, size[0] + top + max(bottom, 0), size[1] + left + max(right, 0))
+    assert padded(backend.cpu, x.shape, x.dtype, window, 7).shape == shape
+    room = surrounded(backend.cpu, x, window, 7)
+    needed = max(top, bottom, left, right) > 0
+    assert (room is x) == (not needed)
+    if needed:
+        expected = np.full(shape, 7.0)
+        expected[:, :, top : top + size[0], left : left + size[1]] = x
+        np.testing.assert_array_equal(room, expected)
+
+
+def test_columns_are_unfolded_from_the_padded_image_and_no_more():
+    window = Window2d.of("w", 2, 1, (1, 0, 2, 0))
+    assert im2col._pad(fill((1, 1, 3, 3)), window).shape == (1, 1, 4, 5)
+
+
+def test_windows_share_their_pixels_and_cannot_be_written():
+    image = np.zeros((1, 4, 4, 2))
+    seen = im2col.windows(image, Window2d.of("w", 2), 3, 3)
+    assert np.shares_memory(seen, image)
+    assert not seen.flags.writeable
