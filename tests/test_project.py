@@ -55,7 +55,12 @@ def test_example_runs(path, tmp_path):
 
 
 def test_there_are_the_examples():
-    assert [path.stem for path in EXAMPLES] == ["edge_detector", "lenet5_from_scratch", "look_inside", "swish"]
+    assert [path.stem for path in EXAMPLES] == [
+        "edge_detector",
+        "lenet5_from_scratch",
+        "look_inside",
+        "swish",
+    ]
 
 
 def quick_start():
