@@ -21,7 +21,8 @@ minicnn.testing.report.GradcheckError: gradcheck: wrong gradient for input 0 (..
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .case import Case
 from .derivative import Finding, Verdict
@@ -38,6 +39,18 @@ from .slim import slim
 from .small_network import SmallNetwork
 from .symmetry import PairReport, SymmetryReport, check_symmetry
 from .values import VALUES, fill, fill_weight
+
+if TYPE_CHECKING:
+    from . import strategies as strategies
+    from .strategies import arrays as arrays
+    from .strategies import broadcastable as broadcastable
+    from .strategies import conv_cases as conv_cases
+    from .strategies import conv_transpose_cases as conv_transpose_cases
+    from .strategies import layers as layers
+    from .strategies import pool_cases as pool_cases
+    from .strategies import shapes as shapes
+    from .strategies import small_networks as small_networks
+    from .strategies import windows as windows
 
 __all__ = [
     "LAYOUTS",
@@ -71,18 +84,22 @@ __all__ = [
     "with_values",
 ]
 
-_STRATEGIES = ("arrays", "conv_cases", "layers", "pool_cases", "shapes", "small_networks", "windows")
+_STRATEGIES = (
+    "arrays",
+    "broadcastable",
+    "conv_cases",
+    "conv_transpose_cases",
+    "layers",
+    "pool_cases",
+    "shapes",
+    "small_networks",
+    "windows",
+)
 
 
 def __getattr__(name: str) -> Any:
     """Import the strategies when they are asked for: they need Hypothesis, nothing else here does."""
     if name not in ("strategies", *_STRATEGIES):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     strategies = import_module(f"{__name__}.strategies")
     return strategies if name == "strategies" else getattr(strategies, name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), "strategies", *_STRATEGIES])
