@@ -24,6 +24,8 @@ settings.register_profile(
 settings.register_profile("nightly", settings.get_profile("minicnn"), derandomize=False, max_examples=1100)
 settings.load_profile("minicnn")
 
+collect_ignore = ["mutation_suite.py"]  # for a process of its own: it loads a Hypothesis profile
+
 GENERATED = pytest.StashKey[Counter[str]]()
 
 

@@ -115,7 +115,8 @@ def check_network(
 
     Examples
     --------
-    >>> from minicnn import models
+    >>> from minicnn import manual_seed, models
+    >>> _ = manual_seed(0)
     >>> report = check_network(models.lenet5("d2l").to("float64"), directions=1)
     >>> report.worst < 1e-6, report.seen < 1e-5
     (True, True)
