@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,9 @@ pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = "minicnn.testing.plugin"
+# In a checkout that is not installed pytest has to be told of the plugin, and what it prints says so.
+INSTALLED = any(point.value == PLUGIN for point in metadata.entry_points(group="pytest11"))
+PYTEST = "pytest" if INSTALLED else f"pytest -p {PLUGIN}"
 
 DOUBLE = """
 import numpy as np
@@ -67,7 +71,7 @@ def test_a_right_gradient_passes_and_a_wrong_one_says_how_to_repeat_it(run):
         [
             "E*GradcheckError: gradcheck: wrong gradient for input 0 (seed 17, *",
             "*- this fails again with -*",
-            f"pytest -p {PLUGIN} test_it.py::test_double --gradcheck-seed 17",
+            f"{PYTEST} test_it.py::test_double --gradcheck-seed 17",
         ]
     )
 
@@ -86,7 +90,7 @@ def test_a_drawn_seed_is_said_and_repeats_the_run(run):
     seed = seed_of(first)
     assert seed != seed_of(second)
     first.stdout.fnmatch_lines(
-        [f"got {seed}", f"pytest -p {PLUGIN} 'test_it.py::test_seed[[]a b]' --gradcheck-seed {seed}"]
+        [f"got {seed}", f"{PYTEST} 'test_it.py::test_seed[[]a b]' --gradcheck-seed {seed}"]
     )
     run(source).assert_outcomes(passed=1)
 
@@ -166,4 +170,4 @@ def test_the_command_is_for_the_directory_that_pytest_ran_in(run, pytester, monk
     pytester.makepyfile(**{"below/test_there": WRONG})
     monkeypatch.chdir(below)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", PLUGIN, "test_there.py")
-    result.stdout.fnmatch_lines([f"pytest -p {PLUGIN} test_there.py::test_double --gradcheck-seed 0"])
+    result.stdout.fnmatch_lines([f"{PYTEST} test_there.py::test_double --gradcheck-seed 0"])

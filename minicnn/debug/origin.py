@@ -22,6 +22,7 @@ __all__ = ["Origin", "modules_inside"]
 
 _PACKAGE = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+_SCRIPTS = sysconfig.get_path("scripts")  # where installed commands are, such as pytest
 _INSTALLED = {"site-packages", "dist-packages"}  # what the folder is called, wherever it is
 _MOST = 8  # frames shown
 
@@ -75,8 +76,8 @@ def _is_users(file: str) -> bool:
     if file.startswith("<frozen"):
         return False
     path = Path(file)
-    ours = path.is_relative_to(_PACKAGE) or path.is_relative_to(_STANDARD_LIBRARY)
-    return not ours and _INSTALLED.isdisjoint(path.parts)
+    others = any(path.is_relative_to(folder) for folder in (_PACKAGE, _STANDARD_LIBRARY, _SCRIPTS))
+    return not others and _INSTALLED.isdisjoint(path.parts)
 
 
 def _path(modules: list[Module]) -> str:
