@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from formulas import op
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -14,25 +15,6 @@ from minicnn import functional as F
 from minicnn.tensor import is_grad_enabled
 from minicnn.testing import GradcheckError, Verdict, gradcheck
 from minicnn.testing.derivative import limits
-
-
-class Op(Function):
-    """Any operation, from formulas: y = forward(*x), and the gradients backward(g, *x) as a tuple."""
-
-    def __init__(self, forward, backward):
-        self.formula, self.derivative = forward, backward
-
-    def forward(self, *x):
-        self.x = x
-        return self.formula(*x)
-
-    def backward(self, g):
-        return self.derivative(g, *self.x)
-
-
-def op(forward, backward):
-    """Return a function of tensors with these formulas."""
-    return lambda *x: Op(forward, backward)(*x)
 
 
 def elementwise(y, derivative):

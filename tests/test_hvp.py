@@ -4,34 +4,17 @@ import math
 
 import numpy as np
 import pytest
+from formulas import op
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minicnn
-from minicnn import Function, Tensor, models, nn, tensor
+from minicnn import Tensor, models, nn, tensor
 from minicnn import functional as F
 from minicnn.tensor import is_grad_enabled
 from minicnn.testing import GradcheckError, Verdict, check_symmetry, gradcheck, hvp
 
 each_seed = pytest.mark.parametrize("seed", range(3))
-
-
-class Op(Function):
-    """Any operation, from formulas: y = forward(*x), and the gradients backward(g, *x) as a tuple."""
-
-    def __init__(self, forward, backward):
-        self.formula, self.derivative = forward, backward
-
-    def forward(self, *x):
-        self.x = x
-        return self.formula(*x)
-
-    def backward(self, g):
-        return self.derivative(g, *self.x)
-
-
-def op(forward, backward):
-    return lambda *x: Op(forward, backward)(*x)
 
 
 def scaled(factor):
