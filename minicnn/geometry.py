@@ -194,6 +194,17 @@ class Window2d:
         """Yield the kernel's samples (r, s) in row-major order."""
         return ((r, s) for r in range(self.kernel[0]) for s in range(self.kernel[1]))
 
+    def seen(self, axis: int, windows: slice) -> slice:
+        """Return the pixels that some windows see along an axis; in the padding they are below 0 or beyond the end.
+
+        Examples
+        --------
+        >>> Window2d.of("conv2d", kernel_size=3, stride=2, padding=1).seen(0, slice(0, 4))
+        slice(-1, 8, None)
+        """
+        stride, before = self.stride[axis], self.padding[2 * axis]
+        return slice(windows.start * stride - before, (windows.stop - 1) * stride - before + self.extent[axis])
+
     def at(self, r: int, s: int, p: int, q: int) -> tuple[Any, ...]:
         """Index that picks, from the padded input, what sample (r, s) of each of the P×Q windows sees.
 

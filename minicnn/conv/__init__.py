@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import backend
 from ..geometry import Pair, Window2d
-from .check import check_groups, check_kernel, check_out, check_shape, problem
+from .check import check_groups, check_kernel, check_out, check_problem, check_shape
 from .choose import algorithms, choose, use
 
 __all__ = ["algorithms", "conv2d", "conv2d_backward_data", "conv2d_backward_weight", "use"]
@@ -64,7 +64,7 @@ def conv2d(
     """
     backend.of(x, w, *(() if b is None else (b,)))
     window = Window2d.of("conv2d", check_kernel("conv2d", w), stride, padding, dilation)
-    shape = problem("conv2d", window, x, w, b, groups)
+    shape = check_problem("conv2d", window, x, w, b, groups)
     y: Array = backend.of(x).empty_images(*shape, x.dtype) if out is None else out
     check_out("conv2d", y, shape, x, w, b)
     choose(algorithm, x).forward(x, w, b, window, groups, y)
@@ -103,7 +103,7 @@ def conv2d_backward_data(
     name = "conv2d_backward_data"
     backend.of(g, w)
     window = Window2d.of(name, check_kernel(name, w), stride, padding, dilation)
-    shape = problem(name, window, _Shape(input_shape, w.dtype), w, None, groups)
+    shape = check_problem(name, window, _Shape(input_shape, w.dtype), w, None, groups)
     check_shape(name, "g", g, shape, w.dtype)
     return choose(algorithm, g).backward_data(g, w, tuple(input_shape), window, groups)
 
@@ -142,7 +142,7 @@ def conv2d_backward_weight(
     check_groups(name, groups)
     k, c = (a.shape[1] if a.ndim == 4 else 0 for a in (g, x))
     w = _Shape((k, c // groups, *window.kernel), x.dtype)
-    check_shape(name, "g", g, problem(name, window, x, w, None, groups), x.dtype)
+    check_shape(name, "g", g, check_problem(name, window, x, w, None, groups), x.dtype)
     return choose(algorithm, x).backward_weight(x, g, window, groups)
 
 

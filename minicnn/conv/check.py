@@ -7,7 +7,7 @@ from typing import Any
 from .. import backend
 from ..geometry import Window2d
 
-__all__ = ["check_dtypes", "check_groups", "check_kernel", "check_out", "check_shape", "problem"]
+__all__ = ["check_dtypes", "check_groups", "check_kernel", "check_out", "check_shape", "check_problem"]
 
 
 def check_kernel(op: str, w: Any) -> tuple[int, int]:
@@ -17,7 +17,7 @@ def check_kernel(op: str, w: Any) -> tuple[int, int]:
     return tuple(w.shape[2:])
 
 
-def problem(op: str, window: Window2d, x: Any, w: Any, b: Any, groups: int) -> tuple[int, int, int, int]:
+def check_problem(op: str, window: Window2d, x: Any, w: Any, b: Any, groups: int) -> tuple[int, int, int, int]:
     """Return the output shape (N, K, P, Q), after checking that the arguments fit together.
 
     Parameters

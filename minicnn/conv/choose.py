@@ -6,19 +6,31 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from fractions import Fraction
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from .. import backend
 from ..geometry import Window2d
 from . import direct, im2col, im2col_chunked, meta
+from .problem import Direction, No, Problem
+from .winograd import Winograd
+from .work import Work
 
 __all__ = ["Algorithm", "algorithms", "choose", "use"]
 
 
 class Algorithm(Protocol):
-    """What each algorithm's module offers: the three directions, on validated NumPy arrays."""
+    """What each algorithm offers, as a module or an object: the three directions, on validated NumPy arrays."""
+
+    def supports(self, problem: Problem, direction: Direction) -> Literal[True] | No:
+        """Whether it can compute this; if not, the reason."""
+        ...
+
+    def work(self, problem: Problem, direction: Direction) -> Work:
+        """Return what it does for a problem that it supports."""
+        ...
 
     def forward(
         self,
@@ -28,8 +40,9 @@ class Algorithm(Protocol):
         window: Window2d,
         groups: int,
         out: np.ndarray,
+        relu: bool = False,
     ) -> None:
-        """Write x ∗ w + b into `out`."""
+        """Write x ∗ w + b, or with `relu` its positive part, into `out`."""
 
     def backward_data(
         self, g: np.ndarray, w: np.ndarray, input_shape: tuple[int, ...], window: Window2d, groups: int
@@ -46,6 +59,8 @@ _ALGORITHMS: dict[str, Algorithm] = {
     "direct": direct,
     "im2col": im2col,
     "im2col_chunked": im2col_chunked,
+    "winograd_2x2": Winograd(2, points=(0, 1, -1)),
+    "winograd_4x4": Winograd(4, points=(0, Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2))),
 }
 _forced: ContextVar[str] = ContextVar("algorithm", default="auto")
 

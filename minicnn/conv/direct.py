@@ -44,12 +44,23 @@ def terms(
 
 
 def forward(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray | None, window: Window2d, groups: int, out: np.ndarray
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    window: Window2d,
+    groups: int,
+    out: np.ndarray,
+    relu: bool = False,
 ) -> None:
-    """Write the convolution of x (N, C, H, W) with w (K, C/groups, R, S), plus b (K,), into `out` (N, K, P, Q)."""
+    """Write the convolution of x (N, C, H, W) with w (K, C/groups, R, S), plus b (K,), into `out` (N, K, P, Q).
+
+    With `relu`, its positive part.
+    """
     out[...] = 0 if b is None else b[:, None, None]
     for y_at, x_at, w_at in terms(x.shape, w.shape, window, groups):
         out[y_at] += x[x_at] * w[w_at]
+    if relu:
+        np.maximum(out, 0, out=out)
 
 
 def backward_data(

@@ -26,6 +26,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..backend.matmul import matmul
 from ..geometry import Window2d
+from .tail import finish
 
 __all__ = ["backward_data", "backward_weight", "fold", "forward", "kernel_matrix", "unfold", "windows"]
 
@@ -105,13 +106,23 @@ def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def forward(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray | None, window: Window2d, groups: int, out: np.ndarray
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    window: Window2d,
+    groups: int,
+    out: np.ndarray,
+    relu: bool = False,
 ) -> None:
-    """Write the convolution of x (N, C, H, W) with w (K, C/groups, R, S), plus b (K,), into `out` (N, K, P, Q)."""
+    """Write the convolution of x (N, C, H, W) with w (K, C/groups, R, S), plus b (K,), into `out` (N, K, P, Q).
+
+    With `relu`, its positive part.
+    """
     n, k, p, q = out.shape
     product = _products(unfold(x, window, groups), kernel_matrix(w, groups).swapaxes(1, 2))
     pixels = product.transpose(1, 0, 2).reshape(n, p, q, k)
-    out[...] = (pixels if b is None else pixels + b).transpose(0, 3, 1, 2)
+    finish(pixels, b, relu)
+    out[...] = pixels.transpose(0, 3, 1, 2)
 
 
 def backward_data(

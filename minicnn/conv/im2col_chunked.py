@@ -19,15 +19,16 @@ for dw); for dx half a megabyte and no columns.  For dw also one sum of dw's siz
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
 from ..backend.workspace import scratch
 from ..geometry import Window2d
+from . import chunks
+from .chunks import Chunk
 from .im2col import by_group, kernel_matrix, windows
+from .tail import finish
 
 __all__ = ["backward_data", "backward_weight", "forward"]
 
@@ -38,29 +39,13 @@ LANES = 8  # partial sums of dw, each the work of one task
 LANE_BYTES = 1 << 26  # all lanes together
 
 
-class Chunk(NamedTuple):
-    """Some output rows of some images."""
-
-    images: slice
-    rows: slice
-
-
 def cut(n: int, p: int, q: int, pixel_bytes: int, least: int) -> list[Chunk]:
     """Cut N images of P×Q output pixels into chunks.
 
     A chunk's columns, `pixel_bytes` an output pixel, fill the budget, or `least` pixels where those are more; but a
     chunk is at least one row.
     """
-    pixels = max(CHUNK_BYTES // max(pixel_bytes, 1), least)
-    rows = max(1, min(p, pixels // max(q, 1)))
-    images = max(1, pixels // max(p * q, 1)) if rows == p else 1
-    pieces = -(-p // rows)
-    edges = [p * i // pieces for i in range(pieces + 1)]  # as even as can be
-    return [
-        Chunk(slice(i, min(i + images, n)), slice(edges[j], edges[j + 1]))
-        for i in range(0, n, images)
-        for j in range(pieces)
-    ]
+    return chunks.cut(n, p, q, max(CHUNK_BYTES // max(pixel_bytes, 1), least))
 
 
 def _pixel_bytes(x_shape: tuple[int, ...], window: Window2d, dtype: np.dtype) -> int:
@@ -72,22 +57,9 @@ def _slab(x: np.ndarray, window: Window2d, chunk: Chunk) -> np.ndarray:
 
     It is a view of x where that needs no padding and has its channels last in memory already.
     """
-    _, c, height, width = x.shape
-    _, q = window.output_size(height, width)
-    top = chunk.rows.start * window.stride[0] - window.padding[0]
-    bottom = (chunk.rows.stop - 1) * window.stride[0] - window.padding[0] + window.extent[0]
-    left = -window.padding[2]
-    right = (q - 1) * window.stride[1] - window.padding[2] + window.extent[1]
-    pixels = x[chunk.images].transpose(0, 2, 3, 1)
-    # A chunk may lie in the padding altogether, above the image or below it: then nothing is inside.
-    inside = pixels[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    if inside.shape[1:3] == (bottom - top, right - left) and x.strides[1] == x.itemsize:
-        return inside
-    slab = scratch("conv slab", (len(pixels), bottom - top, right - left, c), x.dtype)
-    slab[...] = 0
-    first_row, first_column = max(-top, 0), max(-left, 0)
-    slab[:, first_row : first_row + inside.shape[1], first_column : first_column + inside.shape[2]] = inside
-    return slab
+    _, q = window.output_size(*x.shape[2:])
+    rows, columns = chunk.rows, slice(0, q)
+    return chunks.slab(x, chunk.images, window.seen(0, rows), window.seen(1, columns))
 
 
 def _unfold(x: np.ndarray, window: Window2d, groups: int, chunk: Chunk) -> np.ndarray:
@@ -110,21 +82,29 @@ def _pixel_rows(y: np.ndarray, chunk: Chunk, groups: int) -> np.ndarray:
 
 
 def forward(
-    x: np.ndarray, w: np.ndarray, b: np.ndarray | None, window: Window2d, groups: int, out: np.ndarray
+    x: np.ndarray,
+    w: np.ndarray,
+    b: np.ndarray | None,
+    window: Window2d,
+    groups: int,
+    out: np.ndarray,
+    relu: bool = False,
 ) -> None:
-    """Write the convolution of x (N, C, H, W) with w (K, C/groups, R, S), plus b (K,), into `out` (N, K, P, Q)."""
+    """Write the convolution of x (N, C, H, W) with w (K, C/groups, R, S), plus b (K,), into `out` (N, K, P, Q).
+
+    With `relu`, its positive part.
+    """
     n, k, p, q = out.shape
     kernels = kernel_matrix(w, groups).swapaxes(1, 2)
-    chunks = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), PRODUCT_ROWS)
+    pieces = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), PRODUCT_ROWS)
     y = out if _is_channels_last(out) else empty_images(n, k, p, q, out.dtype)
 
     def task(i: int) -> None:
-        rows = _pixel_rows(y, chunks[i], groups)
-        np.matmul(_unfold(x, window, groups, chunks[i]), kernels, out=rows)
-        if b is not None:
-            rows += b.reshape(groups, 1, -1)
+        rows = _pixel_rows(y, pieces[i], groups)
+        np.matmul(_unfold(x, window, groups, pieces[i]), kernels, out=rows)
+        finish(rows, None if b is None else b.reshape(groups, 1, -1), relu)
 
-    parallel_for(len(chunks), task)
+    parallel_for(len(pieces), task)
     if y is not out:
         out[...] = y
 
@@ -188,14 +168,14 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
     The chunks are dealt to a fixed number of lanes; each lane sums its own, and the lanes are summed last, in order.
     """
     n, k, p, q = g.shape
-    chunks = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), SUM_ROWS)
+    pieces = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), SUM_ROWS)
     shape = (groups, k // groups, window.samples * x.shape[1] // groups)
     size = k * shape[2] * x.itemsize
-    lanes = max(1, min(LANES, len(chunks), LANE_BYTES // max(size, 1)))
+    lanes = max(1, min(LANES, len(pieces), LANE_BYTES // max(size, 1)))
     sums = np.zeros((lanes, *shape), x.dtype)
 
     def task(lane: int) -> None:
-        for chunk in chunks[lane::lanes]:
+        for chunk in pieces[lane::lanes]:
             rows = _pixel_rows(g, chunk, groups).swapaxes(1, 2)
             product = scratch("conv kernels", shape, x.dtype)
             np.matmul(rows, _unfold(x, window, groups, chunk), out=product)

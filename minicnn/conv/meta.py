@@ -12,7 +12,9 @@ __all__ = ["backward_data", "backward_weight", "forward"]
 Array = np.ndarray
 
 
-def forward(x: Array, w: Array, b: Array | None, window: Window2d, groups: int, out: Array) -> None:
+def forward(
+    x: Array, w: Array, b: Array | None, window: Window2d, groups: int, out: Array, relu: bool = False
+) -> None:
     """Leave `out` as it is."""
 
 

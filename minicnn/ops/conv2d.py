@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..conv.check import problem
+from ..conv.check import check_problem
 from ..conv.choose import choose
 from ..geometry import Window2d
 from ..tensor import Function
@@ -32,7 +32,7 @@ class Conv2d(Function):
         self.window, self.groups, self.wanted = window, groups, algorithm
 
     def forward(self, x, w, b=None):
-        y = self.be.empty_images(*problem("conv2d", self.window, x, w, b, self.groups), x.dtype)
+        y = self.be.empty_images(*check_problem("conv2d", self.window, x, w, b, self.groups), x.dtype)
         self.algorithm = choose(self.wanted, x)
         self.algorithm.forward(x, w, b, self.window, self.groups, y)
         self.x = x if self.needs[1] else None

@@ -1,0 +1,62 @@
+"""Cutting a batch of images into chunks, and taking the pixels of one, with zeros where it reaches beyond the images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..backend.workspace import scratch
+
+__all__ = ["Chunk", "cut", "slab"]
+
+
+class Chunk(NamedTuple):
+    """Some rows of some images."""
+
+    images: slice
+    rows: slice
+
+
+def cut(n: int, height: int, width: int, pixels: int) -> list[Chunk]:
+    """Cut N images of height × width pixels into chunks of at most so many pixels, but of at least one row.
+
+    A chunk is some whole images, or some rows of one: as even as can be.
+
+    Examples
+    --------
+    >>> cut(1, 4, 10, pixels=25)
+    [Chunk(images=slice(0, 1, None), rows=slice(0, 2, None)), Chunk(images=slice(0, 1, None), rows=slice(2, 4, None))]
+    """
+    rows = max(1, min(height, pixels // max(width, 1)))
+    images = max(1, pixels // max(height * width, 1)) if rows == height else 1
+    pieces = -(-height // rows)
+    edges = [height * i // pieces for i in range(pieces + 1)]
+    return [
+        Chunk(slice(i, min(i + images, n)), slice(edges[j], edges[j + 1]))
+        for i in range(0, n, images)
+        for j in range(pieces)
+    ]
+
+
+def slab(x: np.ndarray, images: slice, rows: slice, columns: slice) -> np.ndarray:
+    """Return a rectangle of pixels of x (N, C, H, W), channels last: (n, rows, columns, C), to be read only.
+
+    The rectangle may lie outside the images, partly or altogether: there it has zeros.  It is a view of x where it
+    lies inside and x has its channels last in memory; else scratch memory, valid until this thread's next call.
+    """
+    _, c, height, width = x.shape
+    pixels = x[images].transpose(0, 2, 3, 1)
+    inside = pixels[
+        :, max(rows.start, 0) : max(rows.stop, 0), max(columns.start, 0) : max(columns.stop, 0)
+    ]
+    size = rows.stop - rows.start, columns.stop - columns.start
+    if inside.shape[1:3] == size and x.strides[1] == x.itemsize:
+        return inside
+    padded = scratch("conv slab", (len(pixels), *size, c), x.dtype)
+    top, left = max(-rows.start, 0), max(-columns.start, 0)
+    bottom, right = top + inside.shape[1], left + inside.shape[2]
+    padded[:, :top] = padded[:, bottom:] = 0
+    padded[:, top:bottom, :left] = padded[:, top:bottom, right:] = 0
+    padded[:, top:bottom, left:right] = inside
+    return padded
