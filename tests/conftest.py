@@ -15,6 +15,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
+os.environ["MINICNN_RATES"] = "default"  # "auto" then chooses the same algorithms on every machine
+
 settings.register_profile(
     "minicnn",
     deadline=None,

@@ -13,14 +13,19 @@ from minicnn.geometry import Window2d
 
 
 @st.composite
-def problems(draw):
-    """Any convolution whose kernel fits: x, w, b and the options."""
-    groups, per_in, per_out = (draw(st.integers(1, 3)) for _ in range(3))
-    kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+def problems(draw, algorithm="direct"):
+    """Any convolution whose kernel fits and that the algorithm can do: x, w, b and the options."""
+    only = algorithm.startswith("winograd")
+    groups, per_in, per_out = (
+        1 if only else draw(st.integers(1, 3)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 3)),
+    )
+    kernel = (3, 3) if only else draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     options = {
-        "stride": draw(st.tuples(st.integers(1, 4), st.integers(1, 4))),
+        "stride": (1, 1) if only else draw(st.tuples(st.integers(1, 4), st.integers(1, 4))),
         "padding": draw(st.tuples(*[st.integers(0, 4)] * 4)),
-        "dilation": draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        "dilation": (1, 1) if only else draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
         "groups": groups,
     }
     n, height, width = draw(st.integers(1, 3)), draw(st.integers(1, 8)), draw(st.integers(1, 8))
@@ -35,19 +40,22 @@ def problems(draw):
 
 @pytest.mark.parametrize("algorithm", conv.algorithms())
 @settings(max_examples=60, deadline=None)
-@given(problem=problems())
-def test_forward_is_the_definition(algorithm, problem):
-    x, w, b, options = problem
+@given(data=st.data())
+def test_forward_is_the_definition(algorithm, data):
+    x, w, b, options = data.draw(problems(algorithm))
     y = conv.conv2d(x, w, b, **options, algorithm=algorithm)
-    np.testing.assert_allclose(y, naive.conv2d(x, w, b, **options), rtol=1e-10, atol=1e-10)
+    expected = naive.conv2d(x, w, b, **options)
+    np.testing.assert_allclose(y, expected, rtol=1e-10, atol=1e-10)
+    positive = conv.conv2d(x, w, b, **options, algorithm=algorithm, relu=True)
+    np.testing.assert_allclose(positive, np.maximum(expected, 0), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("algorithm", conv.algorithms())
 @settings(max_examples=60, deadline=None)
-@given(problem=problems())
-def test_backward_passes_are_the_exact_adjoints(algorithm, problem):
+@given(data=st.data())
+def test_backward_passes_are_the_exact_adjoints(algorithm, data):
     """⟨conv(x, w), g⟩ = ⟨x, dx(g, w)⟩ = ⟨w, dw(x, g)⟩, for the convolution is linear in x and in w."""
-    x, w, _, options = problem
+    x, w, _, options = data.draw(problems(algorithm))
     y = naive.conv2d(x, w, **options)
     g = np.random.default_rng(0).normal(size=y.shape)
     dx = conv.conv2d_backward_data(g, w, x.shape, **options, algorithm=algorithm)
@@ -89,15 +97,16 @@ def test_chunks_of_any_size_give_the_same(budget, problem):
         patch.setattr(im2col_chunked, "CHUNK_BYTES", budget)
         patch.setattr(im2col_chunked, "PRODUCT_ROWS", 1)
         patch.setattr(im2col_chunked, "SUM_ROWS", 1)
+        options = options | {"algorithm": "im2col_chunked"}
         np.testing.assert_allclose(conv.conv2d(x, w, b, **options), y, rtol=1e-10, atol=1e-10)
         for found, expected in (
             (
                 conv.conv2d_backward_data(g, w, x.shape, **options),
-                conv.conv2d_backward_data(g, w, x.shape, **options, algorithm="im2col"),
+                conv.conv2d_backward_data(g, w, x.shape, **options | {"algorithm": "im2col"}),
             ),
             (
                 conv.conv2d_backward_weight(x, g, w.shape[2:], **options),
-                conv.conv2d_backward_weight(x, g, w.shape[2:], **options, algorithm="im2col"),
+                conv.conv2d_backward_weight(x, g, w.shape[2:], **options | {"algorithm": "im2col"}),
             ),
         ):
             np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
@@ -200,16 +209,17 @@ def test_errors(call, message):
         call(np.zeros((2, 3, 8, 8)), np.zeros((4, 3, 3, 3)))
 
 
+@pytest.mark.parametrize("algorithm", ["auto", *(a for a in conv.algorithms() if a != "direct")])
 @pytest.mark.parametrize("direction", ["forward", "data", "weight"])
-def test_same_bits_for_any_number_of_threads(direction):
+def test_same_bits_for_any_number_of_threads(direction, algorithm):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(6, 16, 48, 48)).astype(np.float32)
     w = rng.normal(size=(32, 16, 3, 3)).astype(np.float32)
     g = rng.normal(size=(6, 32, 48, 48)).astype(np.float32)
     calls = {
-        "forward": lambda: conv.conv2d(x, w, padding=1),
-        "data": lambda: conv.conv2d_backward_data(g, w, x.shape, padding=1),
-        "weight": lambda: conv.conv2d_backward_weight(x, g, 3, padding=1),
+        "forward": lambda: conv.conv2d(x, w, padding=1, algorithm=algorithm),
+        "data": lambda: conv.conv2d_backward_data(g, w, x.shape, padding=1, algorithm=algorithm),
+        "weight": lambda: conv.conv2d_backward_weight(x, g, 3, padding=1, algorithm=algorithm),
     }
     before = parallel.get_num_threads()
     try:

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from minicnn import nn, tensor
 from minicnn.weights import load, read_metadata, save, save_npz
-from minicnn.weights.atomic import replacing
+from minicnn.atomic import replacing
 
 DTYPES = ["?", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8"]
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..weights.atomic import replacing
+from ..atomic import replacing
 from .arguments import add_options, model_config, whole_number
 
 if TYPE_CHECKING:

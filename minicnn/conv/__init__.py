@@ -17,9 +17,12 @@ from typing import Any
 from .. import backend
 from ..geometry import Pair, Window2d
 from .check import check_groups, check_kernel, check_out, check_problem, check_shape
-from .choose import algorithms, choose, use
+from .algorithms import algorithms
+from .rates import calibrate
+from .choice import choose, use
+from .problem import Problem
 
-__all__ = ["algorithms", "conv2d", "conv2d_backward_data", "conv2d_backward_weight", "use"]
+__all__ = ["algorithms", "calibrate", "conv2d", "conv2d_backward_data", "conv2d_backward_weight", "use"]
 
 Array = Any
 
@@ -35,6 +38,7 @@ def conv2d(
     groups: int = 1,
     algorithm: str = "auto",
     out: Array | None = None,
+    relu: bool = False,
 ) -> Array:
     """Convolve a batch of images with a bank of kernels (cross-correlation, as everywhere in deep learning).
 
@@ -51,6 +55,8 @@ def conv2d(
         One of :func:`algorithms`, or ``"auto"``.
     out : array (N, K, P, Q), optional
         Where to write the result.
+    relu : bool
+        Take the result's positive part, in the same pass.
 
     Returns
     -------
@@ -67,7 +73,8 @@ def conv2d(
     shape = check_problem("conv2d", window, x, w, b, groups)
     y: Array = backend.of(x).empty_images(*shape, x.dtype) if out is None else out
     check_out("conv2d", y, shape, x, w, b)
-    choose(algorithm, x).forward(x, w, b, window, groups, y)
+    problem = Problem(tuple(x.shape), w.shape[0], window, groups, x.dtype)
+    choose(algorithm, problem, "forward", x).forward(x, w, b, window, groups, y, relu)
     return y
 
 
@@ -105,7 +112,10 @@ def conv2d_backward_data(
     window = Window2d.of(name, check_kernel(name, w), stride, padding, dilation)
     shape = check_problem(name, window, _Shape(input_shape, w.dtype), w, None, groups)
     check_shape(name, "g", g, shape, w.dtype)
-    return choose(algorithm, g).backward_data(g, w, tuple(input_shape), window, groups)
+    problem = Problem(tuple(input_shape), w.shape[0], window, groups, w.dtype)
+    return choose(algorithm, problem, "backward_data", g).backward_data(
+        g, w, tuple(input_shape), window, groups
+    )
 
 
 def conv2d_backward_weight(
@@ -143,7 +153,8 @@ def conv2d_backward_weight(
     k, c = (a.shape[1] if a.ndim == 4 else 0 for a in (g, x))
     w = _Shape((k, c // groups, *window.kernel), x.dtype)
     check_shape(name, "g", g, check_problem(name, window, x, w, None, groups), x.dtype)
-    return choose(algorithm, x).backward_weight(x, g, window, groups)
+    problem = Problem(tuple(x.shape), g.shape[1], window, groups, x.dtype)
+    return choose(algorithm, problem, "backward_weight", x).backward_weight(x, g, window, groups)
 
 
 class _Shape:

@@ -17,7 +17,9 @@ def check_kernel(op: str, w: Any) -> tuple[int, int]:
     return tuple(w.shape[2:])
 
 
-def check_problem(op: str, window: Window2d, x: Any, w: Any, b: Any, groups: int) -> tuple[int, int, int, int]:
+def check_problem(
+    op: str, window: Window2d, x: Any, w: Any, b: Any, groups: int
+) -> tuple[int, int, int, int]:
     """Return the output shape (N, K, P, Q), after checking that the arguments fit together.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Which algorithm computes a convolution: the one named, the one forced by :func:`use`, or the default."""
+"""Which algorithm computes a convolution: the one named, those preferred by :func:`use`, or the fastest by the model."""
 
 from __future__ import annotations
 
@@ -6,117 +6,117 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from fractions import Fraction
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from functools import lru_cache
+from typing import Any
 
 from .. import backend
-from ..geometry import Window2d
-from . import direct, im2col, im2col_chunked, meta
-from .problem import Direction, No, Problem
-from .winograd import Winograd
-from .work import Work
+from . import meta
+from .algorithms import ALGORITHMS, Algorithm
+from .rates import rates
+from .model import Rates, seconds
+from .problem import Direction, Problem
 
-__all__ = ["Algorithm", "algorithms", "choose", "use"]
+__all__ = ["choose", "fastest", "use"]
 
+FAMILIAR = "im2col_chunked"  # the algorithm that can do anything,
+GAIN = 0.95  # and that another must beat by more than the model is wrong
 
-class Algorithm(Protocol):
-    """What each algorithm offers, as a module or an object: the three directions, on validated NumPy arrays."""
-
-    def supports(self, problem: Problem, direction: Direction) -> Literal[True] | No:
-        """Whether it can compute this; if not, the reason."""
-        ...
-
-    def work(self, problem: Problem, direction: Direction) -> Work:
-        """Return what it does for a problem that it supports."""
-        ...
-
-    def forward(
-        self,
-        x: np.ndarray,
-        w: np.ndarray,
-        b: np.ndarray | None,
-        window: Window2d,
-        groups: int,
-        out: np.ndarray,
-        relu: bool = False,
-    ) -> None:
-        """Write x ∗ w + b, or with `relu` its positive part, into `out`."""
-
-    def backward_data(
-        self, g: np.ndarray, w: np.ndarray, input_shape: tuple[int, ...], window: Window2d, groups: int
-    ) -> np.ndarray:
-        """Return ∂L/∂x."""
-        ...
-
-    def backward_weight(self, x: np.ndarray, g: np.ndarray, window: Window2d, groups: int) -> np.ndarray:
-        """Return ∂L/∂w."""
-        ...
+_preferred: ContextVar[tuple[str, ...]] = ContextVar("algorithms", default=())
 
 
-_ALGORITHMS: dict[str, Algorithm] = {
-    "direct": direct,
-    "im2col": im2col,
-    "im2col_chunked": im2col_chunked,
-    "winograd_2x2": Winograd(2, points=(0, 1, -1)),
-    "winograd_4x4": Winograd(4, points=(0, Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2))),
-}
-_forced: ContextVar[str] = ContextVar("algorithm", default="auto")
-
-
-def algorithms() -> list[str]:
-    """Return the names of the algorithms, from the definition to the fast one.
-
-    Examples
-    --------
-    >>> algorithms()
-    ['direct', 'im2col', 'im2col_chunked']
-    """
-    return list(_ALGORITHMS)
-
-
-def choose(name: str, array: Any) -> Algorithm:
-    """Return the algorithm called `name`; for ``"auto"`` the one set by :func:`use`, else ``im2col_chunked``.
+def choose(name: str, problem: Problem, direction: Direction, array: Any) -> Algorithm:
+    """Return the algorithm called `name`; for ``"auto"`` the one set by :func:`use`, else the fastest.
 
     Arrays on the meta device need none, and get :mod:`minicnn.conv.meta`, whatever the name.
+
+    Parameters
+    ----------
+    name : str
+    problem : Problem
+    direction : {'forward', 'backward_data', 'backward_weight'}
+    array : array
+        One of those to be computed on.
 
     Raises
     ------
     ValueError
-        If there is no algorithm of this name.
+        If there is no algorithm of this name, or it cannot do this.
     """
-    if name == "auto":
-        name = _forced.get()
-    if name != "auto":
-        _known(name)
+    names = _preferred.get() if name == "auto" else (_known(name),)
+    if names:
+        name = _first_able(names, problem, direction)
     if backend.of(array) is backend.meta:
         return meta
-    return _ALGORITHMS["im2col_chunked" if name == "auto" else name]
+    return ALGORITHMS[name if names else fastest(problem, direction)]
 
 
 @contextmanager
-def use(algorithm: str) -> Iterator[None]:
-    """Compute the convolutions inside the block with `algorithm`, where none is named explicitly.
+def use(*algorithms: str) -> Iterator[None]:
+    """Compute the convolutions inside the block with this algorithm, where none is named explicitly.
+
+    Parameters
+    ----------
+    *algorithms : str
+        Of several, the first that can do the case at hand.  ``"auto"`` is the fastest, as outside the block.
+
+    Raises
+    ------
+    ValueError
+        If there is no algorithm of such a name; inside the block, if a convolution is none that they can do.
 
     Examples
     --------
-    >>> with use("direct"):
-    ...     choose("auto", np.zeros(1)).__name__
-    'minicnn.conv.direct'
+    >>> import numpy as np
+    >>> from minicnn import conv
+    >>> with use("winograd_2x2", "direct"):
+    ...     conv.conv2d(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)))
+    array([[[[4.]]]])
     """
-    token = _forced.set(algorithm if algorithm == "auto" else _known(algorithm))
+    names = tuple(name for name in algorithms if name == "auto" or _known(name))
+    token = _preferred.set(names[: names.index("auto")] if "auto" in names else names)
     try:
         yield
     finally:
-        _forced.reset(token)
+        _preferred.reset(token)
+
+
+def fastest(problem: Problem, direction: Direction) -> str:
+    """Return the name of the algorithm that takes the least time, by the model of :mod:`minicnn.conv.model`.
+
+    Examples
+    --------
+    >>> from minicnn.geometry import Window2d
+    >>> fastest(Problem((8, 256, 56, 56), 256, Window2d.of("conv2d", 3, padding=1)), "forward")
+    'winograd_4x4'
+    """
+    return _fastest(problem, direction, rates())
+
+
+@lru_cache(maxsize=1 << 12)
+def _fastest(problem: Problem, direction: Direction, rates: Rates) -> str:
+    able = {name: a for name, a in ALGORITHMS.items() if a.supports(problem, direction)}
+    expected = {name: seconds(a.work(problem, direction), rates) for name, a in able.items()}
+    best = min(expected, key=lambda name: expected[name])
+    return best if expected[best] < GAIN * expected[FAMILIAR] else FAMILIAR
+
+
+def _first_able(names: tuple[str, ...], problem: Problem, direction: Direction) -> str:
+    reasons = {}
+    for name in names:
+        answer = ALGORITHMS[name].supports(problem, direction)
+        if answer:
+            return name
+        reasons[name] = answer.reason
+    op = "conv2d" if direction == "forward" else f"conv2d_{direction}"
+    listed = "; ".join(f"{name!r} cannot do this: {reason}" for name, reason in reasons.items())
+    raise ValueError(f"{op}: {listed}; input {problem.input_shape}, weight {problem.weight_shape}")
 
 
 def _known(name: str) -> str:
-    if name not in _ALGORITHMS:
-        near = difflib.get_close_matches(str(name), _ALGORITHMS, n=1)
+    if name not in ALGORITHMS:
+        near = difflib.get_close_matches(str(name), ALGORITHMS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"conv2d: algorithm must be one of 'auto', {', '.join(map(repr, _ALGORITHMS))}, got {name!r}{hint}"
+            f"conv2d: algorithm must be one of 'auto', {', '.join(map(repr, ALGORITHMS))}, got {name!r}{hint}"
         )
     return name

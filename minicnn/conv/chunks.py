@@ -47,9 +47,7 @@ def slab(x: np.ndarray, images: slice, rows: slice, columns: slice) -> np.ndarra
     """
     _, c, height, width = x.shape
     pixels = x[images].transpose(0, 2, 3, 1)
-    inside = pixels[
-        :, max(rows.start, 0) : max(rows.stop, 0), max(columns.start, 0) : max(columns.stop, 0)
-    ]
+    inside = pixels[:, max(rows.start, 0) : max(rows.stop, 0), max(columns.start, 0) : max(columns.stop, 0)]
     size = rows.stop - rows.start, columns.stop - columns.start
     if inside.shape[1:3] == size and x.strides[1] == x.itemsize:
         return inside

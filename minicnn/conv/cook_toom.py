@@ -66,10 +66,9 @@ def cook_toom(m: int, r: int, points: Sequence[int | Fraction]) -> Transforms:
     Examples
     --------
     >>> transforms = cook_toom(2, 3, points=(0, 1, -1))
-    >>> transforms.data
-    array([[ 1.,  0., -1.,  0.],
-           [ 0., -1., -1.,  0.],
-           ...
+    >>> transforms.output
+    array([[ 1.,  1.,  1.,  0.],
+           [ 0.,  1., -1.,  1.]])
     >>> d, g = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 10.0, 100.0])
     >>> transforms.output @ ((transforms.filter @ g) * (transforms.data @ d))
     array([321., 432.])
@@ -91,7 +90,9 @@ def cook_toom(m: int, r: int, points: Sequence[int | Fraction]) -> Transforms:
 
 def _powers(points: Sequence[Fraction], count: int) -> Matrix:
     """Return a row of the powers 0 … count − 1 for each point, and one for ∞."""
-    return [[a**i for i in range(count)] for a in points] + [[Fraction(int(i == count - 1)) for i in range(count)]]
+    return [[a**i for i in range(count)] for a in points] + [
+        [Fraction(int(i == count - 1)) for i in range(count)]
+    ]
 
 
 def _inverse(matrix: Matrix) -> Matrix:

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from typing import Literal
 
 import numpy as np
 
 from ..geometry import Window2d
+from .problem import Direction, Problem
+from .work import Work
 
-__all__ = ["backward_data", "backward_weight", "forward"]
+__all__ = ["backward_data", "backward_weight", "forward", "supports", "work"]
 
 Index = tuple[int, int, int, int]
 
@@ -41,6 +44,16 @@ def terms(
             w = qo * stride_w + s * dilation_w - left
             if 0 <= h < height and 0 <= w < width:
                 yield (i, ko, po, qo), (i, group * (c // groups) + ci, h, w), (ko, ci, r, s)
+
+
+def supports(problem: Problem, direction: Direction) -> Literal[True]:
+    """Whether this can compute a problem: any."""
+    return True
+
+
+def work(problem: Problem, direction: Direction) -> Work:
+    """Return what it does for a problem: a turn of Python's loops for each multiply-add of an image without padding."""
+    return Work(steps=problem.flops // 2)
 
 
 def forward(

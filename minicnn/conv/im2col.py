@@ -21,14 +21,67 @@ K. Chellapilla, S. Puri, P. Simard, "High Performance Convolutional Neural Netwo
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..backend.matmul import matmul
 from ..geometry import Window2d
+from .problem import Direction, Problem
 from .tail import finish
+from .work import Pass, Product, Work
 
-__all__ = ["backward_data", "backward_weight", "fold", "forward", "kernel_matrix", "unfold", "windows"]
+__all__ = [
+    "backward_data",
+    "backward_weight",
+    "fold",
+    "forward",
+    "kernel_matrix",
+    "supports",
+    "unfold",
+    "windows",
+    "work",
+]
+
+
+def supports(problem: Problem, direction: Direction) -> Literal[True]:
+    """Whether this can compute a problem: any."""
+    return True
+
+
+def work(problem: Problem, direction: Direction) -> Work:
+    """Return what it does for a problem: padding, unfolding or folding, and one product."""
+    n, c, height, width = problem.input_shape
+    _, k, p, q = problem.output_shape
+    groups, size, samples = problem.groups, problem.dtype.itemsize, problem.window.samples
+    rows, inner, columns = n * p * q, samples * c // groups, k // groups
+    top, bottom, left, right = problem.window.padding
+    padded = n * (height + top + bottom) * (width + left + right) * c * size
+    unfolded, result = rows * samples * c * size, rows * k * size
+    run = (
+        c
+        // groups
+        * size
+        * (problem.window.kernel[1] if problem.window.dilation[1] == 1 and groups == 1 else 1)
+    )
+    products = {
+        "forward": Product(groups, rows, inner, columns),
+        "backward_data": Product(groups, rows, columns, inner),
+        "backward_weight": Product(groups, columns, rows, inner),
+    }
+    passes = {
+        "forward": (Pass(padded, width * c * size), Pass(unfolded, run), Pass(4 * result, k * size)),
+        "backward_data": (Pass(2 * unfolded, c // groups * size), Pass(padded, width * c * size)),
+        "backward_weight": (Pass(padded, width * c * size), Pass(unfolded, run)),
+    }
+    shared = {
+        "forward": padded + unfolded + 2 * result,
+        "backward_data": padded + 2 * unfolded + result,
+        "backward_weight": padded + unfolded + result,
+    }
+    calls = 20 if direction != "backward_data" else 20 + 4 * samples
+    return Work((products[direction],), passes[direction], calls=calls, shared=shared[direction])
 
 
 def windows(image: np.ndarray, window: Window2d, p: int, q: int) -> np.ndarray:

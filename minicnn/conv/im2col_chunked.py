@@ -19,6 +19,8 @@ for dw); for dx half a megabyte and no columns.  For dw also one sum of dw's siz
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from ..backend.cpu import empty_images
@@ -28,15 +30,70 @@ from ..geometry import Window2d
 from . import chunks
 from .chunks import Chunk
 from .im2col import by_group, kernel_matrix, windows
+from .problem import Direction, Problem
 from .tail import finish
+from .work import Pass, Product, Work
 
-__all__ = ["backward_data", "backward_weight", "forward"]
+__all__ = ["backward_data", "backward_weight", "forward", "supports", "work"]
 
 CHUNK_BYTES = 1 << 19  # a chunk's columns: half of a 1 MB second-level cache
 PRODUCT_ROWS = 512  # but at least as many rows as make reading the kernels worthwhile
 SUM_ROWS = 1024  # and in a product for dw, as make adding its result to a sum worthwhile
 LANES = 8  # partial sums of dw, each the work of one task
 LANE_BYTES = 1 << 26  # all lanes together
+
+
+def supports(problem: Problem, direction: Direction) -> Literal[True]:
+    """Whether this can compute a problem: any."""
+    return True
+
+
+def work(problem: Problem, direction: Direction) -> Work:
+    """Return what it does for a problem."""
+    (n, c, height, width), (_, k, p, q) = problem.input_shape, problem.output_shape
+    window, groups, size = problem.window, problem.groups, problem.dtype.itemsize
+    (_, s), samples, pixels = window.kernel, window.samples, n * p * q
+    if direction == "backward_data":
+        count = len(cut(n, p, q, c * size, PRODUCT_ROWS)) or 1
+        product = Product(count * groups * samples, pixels // count, k // groups, c // groups)
+        added = Pass(2 * samples * pixels * c * size, c // groups * size)
+        return Work(
+            (product,),
+            (added, Pass(n * c * height * width * size, width * c * size)),
+            tasks=min(n, count),
+            calls=4 * samples * count,
+            shared=samples * k * c // groups * size,
+            private=pixels // count * c * size,
+        )
+    least = SUM_ROWS if direction == "backward_weight" else PRODUCT_ROWS
+    pieces = cut(n, p, q, samples * c * size, least)
+    count = len(pieces) or 1
+    unfolded = samples * pixels * c * size
+    run = c // groups * size * (s if groups == 1 and window.dilation[1] == 1 else 1)
+    copies = (
+        (Pass(unfolded, run), Pass(n * c * height * width * size, width * c * size)) if samples > 1 else ()
+    )
+    private = (unfolded + n * c * height * width * size * 2) // count
+    if direction == "forward":
+        product = Product(count * groups, pixels // count, samples * c // groups, k // groups)
+        return Work(
+            (product,),
+            (*copies, Pass(pixels * k * size, k * size)),
+            tasks=count,
+            calls=10 * count,
+            private=private,
+        )
+    kernels = k * samples * c // groups * size
+    lanes = _lanes(count, kernels)
+    product = Product(count * groups, k // groups, pixels // count, samples * c // groups)
+    return Work(
+        (product,),
+        (*copies, Pass(2 * count * kernels, kernels)),
+        tasks=lanes,
+        calls=10 * count,
+        shared=lanes * kernels,
+        private=private + kernels,
+    )
 
 
 def cut(n: int, p: int, q: int, pixel_bytes: int, least: int) -> list[Chunk]:
@@ -171,7 +228,7 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
     pieces = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), SUM_ROWS)
     shape = (groups, k // groups, window.samples * x.shape[1] // groups)
     size = k * shape[2] * x.itemsize
-    lanes = max(1, min(LANES, len(pieces), LANE_BYTES // max(size, 1)))
+    lanes = _lanes(len(pieces), size)
     sums = np.zeros((lanes, *shape), x.dtype)
 
     def task(lane: int) -> None:
@@ -183,6 +240,10 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
 
     parallel_for(lanes, task)
     return sums.sum(axis=0).reshape(k, *window.kernel, -1).transpose(0, 3, 1, 2)
+
+
+def _lanes(pieces: int, size: int) -> int:
+    return max(1, min(LANES, pieces, LANE_BYTES // max(size, 1)))
 
 
 def _is_channels_last(y: np.ndarray) -> bool:

@@ -60,9 +60,12 @@ from .work import Pass, Product, Work
 __all__ = ["Winograd"]
 
 CACHED_BYTES = 3 << 20  # of transformed kernels that stay in the second-level cache, beside a chunk
-CHUNK_BYTES = 1 << 20  # V and M of a chunk together
+CHUNK_BYTES = (
+    1 << 23
+)  # V and M of a chunk together: rather many tiles, for large products, than all in the cache
 STAGE_BYTES = 1 << 26  # V and M of a stage together
-LEAST_TILES = 32  # of a chunk: with fewer, a product mostly reads U
+LEAST_TILES = 64  # of a chunk: with fewer, a product mostly reads U
+CHUNKS = 16  # a problem is cut into so many for the threads to share, if they get tiles enough
 KERNEL_PIECES = 8  # at most, that the transform of the kernels is cut into
 PIECE_SIZE = 1 << 14  # and of how many kernels K·C at least
 R = 3  # the kernel's side
@@ -112,11 +115,63 @@ class Winograd:
         if problem.groups != 1:
             return No(f"groups must be 1, got {problem.groups}")
         if problem.dtype.itemsize < 4:
-            return No(f"the dtype must be float32 or float64 for the transforms' rounding, got {problem.dtype}")
+            return No(
+                f"the dtype must be float32 or float64 for the transforms' rounding, got {problem.dtype}"
+            )
         return True
 
+    def work(self, problem: Problem, direction: Direction) -> Work:
+        """Return what it does for a problem that it supports."""
+        (n, c, height, width), (_, k, p, q) = problem.input_shape, problem.output_shape
+        seen, made, shape = (
+            (k, c, (n, c, height, width)) if direction == "backward_data" else (c, k, (n, k, p, q))
+        )
+        size, t2, m2 = problem.dtype.itemsize, self.t**2, self.m**2
+        pieces = self._cut(shape, (c + k) * size)
+        tiles, most = (
+            sum(math.prod(piece.grid) for piece in pieces),
+            max(math.prod(piece.grid) for piece in pieces),
+        )
+        count, kernels = len(pieces), t2 * c * k * size
+        cached = direction != "backward_weight" and kernels <= CACHED_BYTES
+        stages = 1 if cached else len(self._stages(shape, (c + k) * size))
+        in_flight = most if cached else min(tiles, max(STAGE_BYTES // (t2 * (c + k) * size), most))
+        buffers = t2 * in_flight * (c + k) * size
+        slab = self.t**2 * most * max(c, k) * size  # the pixels of a chunk, and its tiles: of either no more
+        transforms = (
+            Product(count, t2, t2, tiles * seen // count),
+            Product(count, m2, t2, tiles * made // count),
+        )
+        copies = Pass(t2 * tiles * seen * size, seen * size), Pass(m2 * tiles * made * size, made * size)
+        if direction == "backward_weight":
+            products = (Product(t2 * stages, k, tiles // stages, c), Product(1, R * R, t2, k * c))
+            extra = Pass(2 * stages * kernels, k * c * size)
+        else:
+            products = (
+                Product(
+                    t2 * (count if cached else stages), tiles // (count if cached else stages), seen, made
+                ),
+                Product(1, t2, R * R, k * c),
+            )
+            extra = Pass(m2 * tiles * made * size + kernels, made * size)
+        return Work(
+            (*products, *transforms),
+            (*copies, extra),
+            tasks=count,
+            calls=20 * count + t2 * stages,
+            shared=kernels + (0 if cached else buffers),
+            private=2 * slab + (buffers if cached else 0),
+        )
+
     def forward(
-        self, x: Array, w: Array, b: Array | None, window: Window2d, groups: int, out: Array, relu: bool = False
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        window: Window2d,
+        groups: int,
+        out: Array,
+        relu: bool = False,
     ) -> None:
         """Write the convolution of x (N, C, H, W) with w (K, C, 3, 3), plus b (K,), into `out` (N, K, P, Q).
 
@@ -179,7 +234,7 @@ class Winograd:
     def _chunk_by_chunk(self, shape: Shape, kernels: Array, read: Step, write: Step) -> None:
         """Take each chunk of tiles through all stages, while it is in the cache."""
         _, c, k = kernels.shape
-        pieces = self._cut(shape, CHUNK_BYTES, (c + k) * kernels.itemsize)
+        pieces = self._cut(shape, (c + k) * kernels.itemsize)
 
         def task(i: int) -> None:
             tiles = pieces[i]._replace(place=slice(0, math.prod(pieces[i].grid)))
@@ -252,11 +307,12 @@ class Winograd:
 
     # How the work is cut
 
-    def _cut(self, shape: Shape, budget: int, pixel_bytes: int) -> list[_Tiles]:
-        """Cut the tiles of an output (N, K, P, Q) into chunks whose V and M, so many bytes a pixel, fill the budget."""
+    def _cut(self, shape: Shape, pixel_bytes: int) -> list[_Tiles]:
+        """Cut the tiles of an output (N, K, P, Q) into chunks, by the bytes that V and M have a pixel."""
         n, _, p, q = shape
         down, across = -(-p // self.m), -(-q // self.m)
-        most = max(budget // (self.t**2 * pixel_bytes), LEAST_TILES)
+        share = n * down * across // CHUNKS
+        most = max(min(CHUNK_BYTES // (self.t**2 * pixel_bytes), share), LEAST_TILES)
         pieces, placed = [], 0
         for images, rows in cut(n, down, across, most):
             count = (images.stop - images.start) * (rows.stop - rows.start) * across
@@ -268,7 +324,7 @@ class Winograd:
         """Cut the tiles of an output into stages, and these into chunks, placed within their stage."""
         stages: list[list[_Tiles]] = []
         most = max(STAGE_BYTES // (self.t**2 * pixel_bytes), 1)
-        for tiles in self._cut(shape, CHUNK_BYTES, pixel_bytes):
+        for tiles in self._cut(shape, pixel_bytes):
             count = math.prod(tiles.grid)
             placed = stages[-1][-1].place.stop if stages else most
             if placed + count > most:

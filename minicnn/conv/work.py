@@ -44,6 +44,8 @@ class Work:
     passes : tuple of Pass
     tasks : int
         Pieces that the threads can share; with fewer than there are threads, some have nothing to do.
+    calls : int
+        Calls of NumPy, all tasks together: on small arrays most of the time is spent getting there.
     shared : int
         Bytes of workspace that all threads use together, the result not counted.
     private : int
@@ -61,6 +63,7 @@ class Work:
     products: tuple[Product, ...] = ()
     passes: tuple[Pass, ...] = ()
     tasks: int = 1
+    calls: int = 0
     shared: int = 0
     private: int = 0
     steps: int = 0

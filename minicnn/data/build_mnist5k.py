@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..weights.atomic import replacing
+from ..atomic import replacing
 from .mnist5k import FILE
 
 __all__ = ["main", "parts"]

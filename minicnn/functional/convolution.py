@@ -22,6 +22,7 @@ def conv2d(
     groups: int = 1,
     *,
     algorithm: str = "auto",
+    relu: bool = False,
 ) -> Tensor:
     """Convolve images with a bank of kernels (cross-correlation, as everywhere in deep learning).
 
@@ -36,7 +37,9 @@ def conv2d(
     groups : int
         Input and output channels are split into this many independent groups.
     algorithm : str
-        One of :func:`minicnn.conv.algorithms`, or ``"auto"``.
+        One of :func:`minicnn.conv.algorithms`, or ``"auto"``, the fastest for each direction.
+    relu : bool
+        Take the result's positive part, in the same pass.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def conv2d(
     if w.ndim != 4:
         raise ValueError(f"conv2d: weight must be 4-D (K, C/groups, R, S), got shape {w.shape}")
     window = Window2d.of("conv2d", w.shape[2:], stride, padding, dilation)
-    return on_images("conv2d", x, lambda x: Conv2d(window, groups, algorithm)(x, w, *given(bias)))
+    return on_images("conv2d", x, lambda x: Conv2d(window, groups, algorithm, relu)(x, w, *given(bias)))
 
 
 def conv_transpose2d(

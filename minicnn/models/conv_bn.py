@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .. import functional as F
 from .. import nn
 from ..geometry import Pair
 from ..tensor import Tensor
@@ -43,7 +42,8 @@ class ConvBN(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
         self.bn = nn.BatchNorm2d(out_channels, eps, momentum)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn (N, C, H, W) into (N, K, P, Q)."""
-        return F.relu(self.bn(self.conv(x)))
+        return self.relu(self.bn(self.conv(x)))

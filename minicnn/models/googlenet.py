@@ -116,10 +116,11 @@ class ConvReLU(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn (N, C, H, W) into (N, K, P, Q)."""
-        return F.relu(self.conv(x))
+        return self.relu(self.conv(x))
 
 
 class NaiveInception(nn.Module):
@@ -177,9 +178,11 @@ class Inception(nn.Module):
     Sequential(
       (0): ConvReLU(
         (conv): Conv2d(192, 16, kernel_size=(1, 1), stride=(1, 1))
+        (relu): ReLU()
       )
       (1): ConvReLU(
         (conv): Conv2d(16, 32, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))
+        (relu): ReLU()
       )
     )
     """

@@ -145,11 +145,12 @@ class PreActBasicBlock(PreActBlock):
         super().__init__(in_channels, width, stride, project, activated)
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.relu2 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
 
     def branch(self, x: Tensor) -> Tensor:
         """Compute F."""
-        return self.conv2(F.relu(self.bn2(self.conv1(x))))
+        return self.conv2(self.relu2(self.bn2(self.conv1(x))))
 
 
 class PreActBottleneck(PreActBlock):
@@ -174,14 +175,16 @@ class PreActBottleneck(PreActBlock):
         super().__init__(in_channels, out_channels, stride, project, activated)
         self.conv1 = nn.Conv2d(in_channels, width, 1, stride, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.relu2 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width)
+        self.relu3 = nn.ReLU()
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
 
     def branch(self, x: Tensor) -> Tensor:
         """Compute F."""
-        x = self.conv2(F.relu(self.bn2(self.conv1(x))))
-        return self.conv3(F.relu(self.bn3(x)))
+        x = self.conv2(self.relu2(self.bn2(self.conv1(x))))
+        return self.conv3(self.relu3(self.bn3(x)))
 
 
 BLOCKS = {
@@ -225,6 +228,7 @@ class PreActResNet(Classifier):
         e = block.expansion
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)  # 64@112×112
         self.bn1 = nn.BatchNorm2d(64)
+        self.relu1 = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)  # 64@56×56
         self.layer1 = _stage(block, 64, 64, n1, 1, activated=True)  # 64e@56×56
         self.layer2 = _stage(block, 64 * e, 128, n2, 2)  # 128e@28×28
@@ -237,7 +241,7 @@ class PreActResNet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a score for each class (N, K)."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.relu1(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(F.relu(self.bn2(x))).flatten(1))
 
@@ -279,6 +283,7 @@ class PreActResNetCIFAR(Classifier):
         e, project = unit.expansion, block == "bottleneck"
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)  # 16@32×32
         self.bn1 = nn.BatchNorm2d(16)
+        self.relu1 = nn.ReLU()
         self.layer1 = _stage(unit, 16, 16, n, 1, project, activated=True)  # 16e@32×32
         self.layer2 = _stage(unit, 16 * e, 32, n, 2, project)  # 32e@16×16
         self.layer3 = _stage(unit, 32 * e, 64, n, 2, project)  # 64e@8×8
@@ -289,7 +294,7 @@ class PreActResNetCIFAR(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a score for each class (N, K)."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.relu1(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.avgpool(F.relu(self.bn2(x))).flatten(1))
 

@@ -117,7 +117,7 @@ class BasicBlock(ResidualBlock):
     Examples
     --------
     >>> [name for name, _ in BasicBlock(16, 32, stride=2).named_children()]
-    ['conv1', 'bn1', 'conv2', 'bn2', 'downsample']
+    ['conv1', 'bn1', 'relu1', 'conv2', 'bn2', 'downsample']
     """
 
     expansion = 1
@@ -133,6 +133,7 @@ class BasicBlock(ResidualBlock):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self._add_shortcut(in_channels, width, stride, shortcut)
@@ -144,7 +145,7 @@ class BasicBlock(ResidualBlock):
 
     def branch(self, x: Tensor) -> Tensor:
         """Compute F(x)."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.relu1(self.bn1(self.conv1(x)))
         return self.bn2(self.conv2(x))
 
 
@@ -183,8 +184,10 @@ class Bottleneck(ResidualBlock):
         out_channels = self.expansion * width
         self.conv1 = nn.Conv2d(in_channels, width, 1, first, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.relu1 = nn.ReLU()
         self.conv2 = nn.Conv2d(width, width, 3, second, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.relu2 = nn.ReLU()
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self._add_shortcut(in_channels, out_channels, stride, shortcut)
@@ -196,8 +199,8 @@ class Bottleneck(ResidualBlock):
 
     def branch(self, x: Tensor) -> Tensor:
         """Compute F(x)."""
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
+        x = self.relu1(self.bn1(self.conv1(x)))
+        x = self.relu2(self.bn2(self.conv2(x)))
         return self.bn3(self.conv3(x))
 
 

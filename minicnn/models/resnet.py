@@ -37,7 +37,6 @@ P. Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", a
 
 from __future__ import annotations
 
-from .. import functional as F
 from .. import nn
 from ..nn.check import one_of
 from ..tensor import Tensor
@@ -96,6 +95,7 @@ class ResNet(Classifier):
         e, options = block.expansion, {"shortcut": shortcut, "stride_on_1x1": stride_on_1x1}
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)  # 64@112×112
         self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)  # 64@56×56
         self.layer1 = stage(block, 64, 64, n2, 1, **options)  # 64e@56×56
         self.layer2 = stage(block, 64 * e, 128, n3, 2, **options)  # 128e@28×28
@@ -106,7 +106,7 @@ class ResNet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a score for each class (N, K)."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
 

@@ -27,7 +27,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from .. import functional as F
 from .. import nn
 from ..nn.check import one_of
 from ..tensor import Tensor
@@ -118,6 +117,7 @@ class ResNetCIFAR(Classifier):
         n = (depth - 2) // 6
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)  # 16@32×32
         self.bn1 = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
         self.layer1 = stage(BasicBlock, 16, 16, n, 1, shortcut=shortcut)  # 16@32×32
         self.layer2 = stage(BasicBlock, 16, 32, n, 2, shortcut=shortcut)  # 32@16×16
         self.layer3 = stage(BasicBlock, 32, 64, n, 2, shortcut=shortcut)  # 64@8×8
@@ -127,7 +127,7 @@ class ResNetCIFAR(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a score for each class (N, K)."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.avgpool(x).flatten(1))
 

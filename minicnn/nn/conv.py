@@ -25,6 +25,7 @@ class _Conv(Module):
     padding: Any  # 'same', 'valid', (vertical, horizontal) or (top, bottom, left, right)
     output_padding = (0, 0)
     padding_mode = "zeros"
+    relu = False
 
     def __init__(
         self, in_channels: int, out_channels: int, window: Window2d, padding: Any, groups: int
@@ -62,6 +63,7 @@ class _Conv(Module):
             "groups": (self.groups, 1),
             "bias": (self.bias is not None, True),
             "padding_mode": (self.padding_mode, "zeros"),
+            "relu": (self.relu, False),
         }
         parts = [f"{self.in_channels}, {self.out_channels}"]
         parts += [f"kernel_size={self.kernel_size}", f"stride={self.stride}"]
@@ -91,6 +93,8 @@ class Conv2d(_Conv):
     weight : Parameter (out_channels, in_channels/groups, R, S)
         Over channels-last memory: the convolution multiplies it without copying.
     bias : Parameter (out_channels,), or None
+    relu : bool
+        Whether a ReLU follows in the same pass, False until :func:`fuse` sets it.
 
     Raises
     ------
@@ -132,7 +136,8 @@ class Conv2d(_Conv):
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = F.pad(input, self._border, self.padding_mode), 0
-        return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        window = self.stride, padding, self.dilation
+        return F.conv2d(input, self.weight, self.bias, *window, self.groups, relu=self.relu)
 
 
 class ConvTranspose2d(_Conv):

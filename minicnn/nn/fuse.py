@@ -1,12 +1,13 @@
-"""Batch normalisation folded into the convolution before it: one layer instead of two, for inference.
+"""What follows a convolution made part of it, for inference: one layer instead of two or three.
 
-In evaluation mode a batch normalisation is a line, y = γ (x − μ)/√(σ² + ε) + β with fixed numbers for each channel,
+A ReLU is taken while the convolution's result is still in the cache.  Batch normalisation costs nothing at all: in
+evaluation mode a batch normalisation is a line, y = γ (x − μ)/√(σ² + ε) + β with fixed numbers for each channel,
 and the convolution before it is linear too.  So both together are a convolution:
 
     w′ = w · γ/√(σ² + ε)        b′ = β + (b − μ) · γ/√(σ² + ε)
 
-Which normalisation follows which convolution is not read off names or the order of definition but off a run of the
-network, on arrays without values: it has to take the convolution's output, and nothing else may.
+What follows which convolution is not read off names or the order of definition but off a run of the network, on arrays
+without values: it has to take the convolution's output, and nothing else may.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 from .. import backend
 from ..tensor import Function, Tensor, enable_grad
+from .activation import ReLU
 from .conv import Conv2d
 from .module import Module
 from .normalization import BatchNorm2d
@@ -30,11 +32,11 @@ Network = TypeVar("Network", bound=Module)
 
 
 def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
-    """Return a copy of a network for inference, its batch normalisations folded into the convolutions before them.
+    """Return a copy of a network for inference, its batch normalisations and ReLUs made part of the convolutions.
 
-    The copy is in evaluation mode and gives the same output up to rounding.  A normalisation that does not follow a
-    convolution directly, or has no running statistics, stays as it is.  Hooks are left behind: what they were put on
-    may be gone.
+    The copy is in evaluation mode and gives the same output up to rounding.  A normalisation or ReLU that does not
+    follow a convolution directly, or a normalisation without running statistics, stays as it is; so does a ReLU that is
+    no layer but a function called.  Hooks are left behind: what they were put on may be gone.
 
     Parameters
     ----------
@@ -58,9 +60,9 @@ def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
     >>> from minicnn import nn
     >>> fuse(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()), (3, 32, 32))
     Sequential(
-      (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
+      (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1), relu=True)
       (1): Identity()
-      (2): ReLU()
+      (2): Identity()
     )
     """
     shape = getattr(model, "input_shape", None) if input_shape is None else input_shape
@@ -72,31 +74,31 @@ def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
     for module in fused.modules():
         module._forward_pre_hooks.clear()
         module._forward_hooks.clear()
-    pairs = _pairs(fused, tuple(shape))
-    for conv, norm in pairs.items():
-        _fold(conv, norm)
-    _replace(fused, set(pairs.values()))
-    if pairs and hasattr(fused, "config"):
+    followers = _followers(fused, tuple(shape))
+    for conv, layers in followers.items():
+        for layer in layers:
+            if isinstance(layer, BatchNorm2d):
+                _fold(conv, layer)
+            else:
+                conv.relu = True
+    _replace(fused, {layer for layers in followers.values() for layer in layers})
+    if any(followers.values()) and hasattr(fused, "config"):
         fused.config = {}  # type: ignore[assignment]  (get_model would build the one that is not fused)
     return fused
 
 
-def _pairs(model: Module, shape: tuple[int, ...]) -> dict[Conv2d, BatchNorm2d]:
-    """Run the network, and return each convolution whose output goes into a batch normalisation alone."""
+def _followers(model: Module, shape: tuple[int, ...]) -> dict[Conv2d, list[Module]]:
+    """Run the network, and return for each convolution the normalisation and the ReLU that take its output alone."""
     run = _Run()
     with _without_values(model), ExitStack() as hooks:
         for module in model.modules():
-            if isinstance(module, Conv2d | BatchNorm2d):
+            if isinstance(module, Conv2d | BatchNorm2d | ReLU):
                 hooks.enter_context(module.register_forward_hook(run.note))
-        output = model(_image(model, shape))
-        users = _users(output)
+        users = _users(model(_image(model, shape)))
     return {
-        conv: norm
-        for creator, conv in run.convolutions.items()
-        if (norm := run.norms.get(creator)) is not None
-        and users[creator] == 1
-        and run.calls[conv] == run.calls[norm] == 1
-        and norm.running_mean is not None
+        conv: list(run.followers(conv, users))
+        for conv in run.made_by
+        if isinstance(conv, Conv2d) and run.calls[conv] == 1 and not conv.relu
     }
 
 
@@ -107,19 +109,33 @@ def _image(model: Module, shape: tuple[int, ...]) -> Tensor:
 
 
 class _Run:
-    """What a run of the network shows: what each convolution made, and what each normalisation took."""
+    """What a run of the network shows: which Function made each layer's output, and which layer took it."""
 
     def __init__(self) -> None:
-        self.convolutions: dict[Function, Conv2d] = {}
-        self.norms: dict[Function, BatchNorm2d] = {}
+        self.made_by: dict[Module, Function] = {}
+        self.taken_by: dict[Function, Module] = {}
         self.calls: dict[Module, int] = {}
 
     def note(self, module: Module, args: tuple[Any, ...], output: Tensor) -> None:
         self.calls[module] = self.calls.get(module, 0) + 1
-        if isinstance(module, Conv2d) and output.creator is not None:
-            self.convolutions[output.creator] = module
-        elif isinstance(module, BatchNorm2d) and args[0].creator is not None:
-            self.norms[args[0].creator] = module
+        if output.creator is not None:
+            self.made_by[module] = output.creator
+        if args[0].creator is not None:
+            self.taken_by[args[0].creator] = module
+
+    def followers(self, conv: Conv2d, users: dict[Function, int]) -> Iterator[Module]:
+        """Yield the normalisation and the ReLU after a convolution, as far as nothing else takes what is between."""
+        made = self.made_by[conv]
+        for kind in (BatchNorm2d, ReLU):
+            layer = self.taken_by.get(made)
+            if users.get(made) == 1 and isinstance(layer, kind) and self.calls[layer] == 1 and _is_fixed(layer):
+                yield layer
+                made = self.made_by[layer]
+
+
+def _is_fixed(layer: Module) -> bool:
+    """Whether a layer does in evaluation the same to every batch."""
+    return not isinstance(layer, BatchNorm2d) or layer.running_mean is not None
 
 
 def _users(output: Any) -> dict[Function, int]:
@@ -165,7 +181,7 @@ def _fold(conv: Conv2d, norm: BatchNorm2d) -> None:
     conv.bias = Parameter(shift.astype(conv.weight.dtype, copy=False), learned)
 
 
-def _replace(model: Module, gone: set[BatchNorm2d]) -> None:
+def _replace(model: Module, gone: set[Module]) -> None:
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if child in gone:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..conv.check import check_dtypes, check_groups
-from ..conv.choose import choose
+from ..conv.choice import choose
+from ..conv.problem import Problem
 from ..geometry import Window2d
 from ..tensor import Function
 
@@ -34,8 +35,8 @@ class ConvTranspose2d(Function):
 
     def forward(self, x, w, b=None):
         self.output_shape = self._check(x, w, b)
-        self.algorithm = choose("auto", x)
-        y = self.algorithm.backward_data(x, w, self.output_shape, self.window, self.groups)
+        self.problem = Problem(self.output_shape, x.shape[1], self.window, self.groups, x.dtype)
+        y = self._algorithm("backward_data", x).backward_data(x, w, self.output_shape, self.window, self.groups)
         if b is not None:
             y += b[:, None, None]
         self.x = x if self.needs[1] else None
@@ -46,12 +47,15 @@ class ConvTranspose2d(Function):
         dx = dw = db = None
         if self.needs[0]:
             dx = self.be.empty_images(*self.shapes[0], g.dtype)
-            self.algorithm.forward(g, self.w, None, self.window, self.groups, dx)
+            self._algorithm("forward", g).forward(g, self.w, None, self.window, self.groups, dx)
         if self.needs[1]:
-            dw = self.algorithm.backward_weight(g, self.x, self.window, self.groups)
+            dw = self._algorithm("backward_weight", g).backward_weight(g, self.x, self.window, self.groups)
         if self.needs[2:] == (True,):
             db = self.be.channel_sum(g)
         return (dx, dw, db)[: len(self.shapes)]
+
+    def _algorithm(self, direction, array):
+        return choose("auto", self.problem, direction, array)
 
     def _check(self, x, w, b) -> tuple[int, int, int, int]:
         op, groups = "conv_transpose2d", self.groups

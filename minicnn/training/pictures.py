@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..weights.atomic import replacing
+from ..atomic import replacing
 from .evaluate import Evaluation
 from .history import History
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..weights import save
-from ..weights.atomic import replacing
+from ..atomic import replacing
 from .history import Epoch
 
 __all__ = ["CHECKPOINT", "RunFolder", "checkpoint_of", "newest_run"]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from . import npz, pytorch, safetensors_file
-from .atomic import replacing
+from ..atomic import replacing
 from .mapped import Mapped, Refused, map_file
 from .row_major import row_major
 from .zip_directory import members

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .atomic import replacing
+from ..atomic import replacing
 from .mapped import Mapped, Refused, item_size, numbers, shaped, shown
 from .row_major import row_major
 from .zip_directory import Member, leads_out, unpacked

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...weights.atomic import replacing
+from ...atomic import replacing
 from .campaign import campaign, sampled
 from .mutant import Mutant
 from .settings import Settings

@@ -1,0 +1,102 @@
+"""How long a convolution will take: the work that an algorithm describes, at the rates of this machine.
+
+The model is linear.  A matrix product of (rows × inner) by (inner × columns) takes a time for each multiply-add, one for
+each element of the three matrices, which must be read, packed or written, and one for getting there at all; a pass over
+memory takes a time for each byte and for each contiguous run of bytes; each call of NumPy takes a time in which other
+threads wait, for the interpreter is locked::
+
+    seconds = Σ over products, passes (count · rates) / threads that find work  +  calls · rate
+
+So the work is a vector of counts, :func:`counts`, and the rates are measured by solving for them
+(:mod:`minicnn.conv.rates`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .work import Work
+
+__all__ = ["DEFAULT", "Rates", "counts", "seconds", "shared_counts"]
+
+
+class Rates(NamedTuple):
+    """Seconds of one thread for one of each, while the others work too; and how many threads there are.
+
+    The choice of algorithms takes `threads` from here and not from :func:`minicnn.get_num_threads`, so that it does not
+    depend on how many share the work today: the bits of a result do not either.
+    """
+
+    product: float  # getting into a matrix product, of several in one call
+    multiply_add: float
+    left: float  # an element of the left matrix
+    right: float
+    result: float
+    byte: float  # written in a pass
+    run: float  # contiguous bytes of a pass, however many
+    call: float  # of NumPy
+    step: float  # of a Python loop
+    threads: int
+
+
+DEFAULT = Rates(
+    product=1e-7,
+    multiply_add=1.3e-11,
+    left=2e-10,
+    right=2e-10,
+    result=2e-10,
+    byte=1e-10,
+    run=4e-9,
+    call=1.5e-6,
+    step=4e-7,
+    threads=2,
+)
+"""Of a 2-core Intel Xeon with AVX-512: what is used where nothing may be measured."""
+
+
+def counts(work: Work) -> np.ndarray:
+    """Return how many of each there are, in the order of :class:`Rates`, the threads left out.
+
+    Examples
+    --------
+    >>> from minicnn.conv.work import Pass, Product
+    >>> counts(Work((Product(2, 10, 20, 30),), (Pass(moved=800, run=80),), calls=3)).astype(int)
+    array([    2, 12000,   400,  1200,   600,   800,    10,     3,     0])
+    """
+    total = np.zeros(len(Rates._fields) - 1)
+    for count, rows, inner, columns in work.products:
+        total[:5] += count * np.array(
+            [1, rows * inner * columns, rows * inner, inner * columns, rows * columns]
+        )
+    for moved, run in work.passes:
+        total[5:7] += moved, moved / max(run, 1)
+    total[7:] = work.calls, work.steps
+    return total
+
+
+def shared_counts(work: Work, threads: int) -> np.ndarray:
+    """Return the counts that the busiest thread has, in effect: products and passes are shared, calls are not.
+
+    Examples
+    --------
+    >>> from minicnn.conv.work import Pass
+    >>> shared_counts(Work(passes=(Pass(moved=900, run=90),), tasks=3, calls=3), threads=2)[5:8]
+    array([600.        ,   6.66666667,   3.        ])
+    """
+    total, tasks = counts(work), max(work.tasks, 1)
+    total[:7] *= math.ceil(tasks / threads) / tasks
+    return total
+
+
+def seconds(work: Work, rates: Rates) -> float:
+    """Return the time that the model expects the work to take.
+
+    Examples
+    --------
+    >>> seconds(Work(calls=10), DEFAULT._replace(call=0.5))
+    5.0
+    """
+    return float(shared_counts(work, rates.threads) @ rates[:-1])
