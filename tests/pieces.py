@@ -8,7 +8,14 @@ from unittest.mock import patch
 
 SIZES = {
     "minicnn.conv.im2col_chunked": {"CHUNK_BYTES": 1, "PRODUCT_ROWS": 3, "SUM_ROWS": 2, "LANES": 3},
-    "minicnn.conv.winograd": {"CHUNK_BYTES": 1, "STAGE_BYTES": 1, "LEAST_TILES": 2, "PIECE_SIZE": 1, "CACHED_BYTES": 999},
+    "minicnn.conv.winograd": {
+        "PIECE_BYTES": 1,
+        "CHUNK_BYTES": 1,
+        "STAGE_BYTES": 1,
+        "LEAST_TILES": 2,
+        "KERNEL_PIECE": 1,
+        "CACHED_BYTES": 999,
+    },
     "minicnn.backend.matmul": {"_TASK": 1, "_NARROWEST": 1},
     "minicnn.backend.channel_sum": {"_BLOCK": 3, "_TASK": 2},
 }

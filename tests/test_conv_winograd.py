@@ -101,7 +101,8 @@ def test_both_orders_of_work_in_pieces_of_any_size(algorithm, cached, tiles, pad
     monkeypatch.setattr(winograd, "LEAST_TILES", tiles)
     monkeypatch.setattr(winograd, "CHUNK_BYTES", 1)
     monkeypatch.setattr(winograd, "STAGE_BYTES", 1 if tiles == 1 else 40 * 36 * 8 * 8)
-    monkeypatch.setattr(winograd, "PIECE_SIZE", 1)
+    monkeypatch.setattr(winograd, "KERNEL_PIECE", 1)
+    monkeypatch.setattr(winograd, "PIECE_BYTES", 1 if tiles == 3 else 1 << 19)
     given = arrays((3, 3, 11, 14), 5, padding)
     for found, expected in zip(
         results(*given, padding, algorithm), results(*given, padding, "im2col"), strict=True

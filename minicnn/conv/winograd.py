@@ -5,8 +5,8 @@ The output is cut into tiles of m×m pixels.  Each sees t×t pixels of the input
 
     Y = Aᵀ [ Σ_c (G w_c Gᵀ) ⊙ (Bᵀ d_c B) ] A            2.25 times fewer for m = 2, 4 times for m = 4
 
-Written with the Kronecker squares of the matrices, which act on a tile as on one vector, everything is a matrix product,
-and for each of the t² positions the sum over channels is one too:
+Written with the Kronecker squares of the matrices, which act on a tile as on one vector, everything is a matrix
+product, and for each of the t² positions the sum over channels is one too:
 
     U = (G⊗G) w           (t², K, C)      the kernels
     V = (Bᵀ⊗Bᵀ) d         (t², T, C)      the T tiles of the input, which overlap by two pixels
@@ -26,10 +26,9 @@ other over many tiles, each shared among the threads, so that U passes through t
 the kernels; T = N·⌈P/m⌉·⌈Q/m⌉.  Workspace: U, and V and M of a chunk a thread or of one stage.
 
 **Rounding.**  The transforms add and subtract numbers larger than their results.  With the points 0, ±5/8, ±3/2, ∞ for
-m = 4 (found by trying: half the error of the usual 0, ±1, ±2) the matrix Bᵀ has the condition 8, twice in two
-dimensions: 64 roundings instead of one, relative to the largest terms.  In float32 that is an error of about 10⁻⁶ of the
-result's deviation (2·10⁻⁷ for m = 2).  It is smaller than the square root of the number of terms makes it look, for
-the sum over channels is shorter by the factor that the transforms add.
+m = 4 (found by trying: half the error of the usual 0, ±1, ±2) the matrix Bᵀ has the condition 8, in two dimensions 64:
+so much the error of one rounding can grow.  In float32 the result is off by 6·10⁻⁷ of its deviation, root mean square,
+with m = 2 by 2·10⁻⁷, which is im2col's error too.
 
 References
 ----------
@@ -53,6 +52,7 @@ from ..backend.workspace import scratch, unwritten
 from ..geometry import Window2d
 from .chunks import cut, slab
 from .cook_toom import cook_toom
+from .counted import products
 from .problem import Direction, No, Problem
 from .tail import finish
 from .work import Pass, Product, Work
@@ -60,14 +60,13 @@ from .work import Pass, Product, Work
 __all__ = ["Winograd"]
 
 CACHED_BYTES = 3 << 20  # of transformed kernels that stay in the second-level cache, beside a chunk
-CHUNK_BYTES = (
-    1 << 23
-)  # V and M of a chunk together: rather many tiles, for large products, than all in the cache
-STAGE_BYTES = 1 << 26  # V and M of a stage together
+PIECE_BYTES = 1 << 19  # of a piece's pixels, read and written in one go
+CHUNK_BYTES = 1 << 23  # V and M of a chunk: rather many tiles, for large products, than all in the cache
 LEAST_TILES = 64  # of a chunk: with fewer, a product mostly reads U
 CHUNKS = 16  # a problem is cut into so many for the threads to share, if they get tiles enough
+STAGE_BYTES = 1 << 26  # V and M of a batch of tiles that goes through the stages together
 KERNEL_PIECES = 8  # at most, that the transform of the kernels is cut into
-PIECE_SIZE = 1 << 14  # and of how many kernels K·C at least
+KERNEL_PIECE = 1 << 14  # and of how many kernels K·C at least
 R = 3  # the kernel's side
 
 Array = np.ndarray
@@ -76,7 +75,7 @@ Step = Callable[["_Tiles", Array], None]
 
 
 class _Tiles(NamedTuple):
-    """Some rows of tiles of some images, and where they are among the tiles of their stage."""
+    """A piece: some rows of tiles of some images, and their place among the tiles that V and M hold."""
 
     images: slice
     rows: slice
@@ -123,44 +122,36 @@ class Winograd:
     def work(self, problem: Problem, direction: Direction) -> Work:
         """Return what it does for a problem that it supports."""
         (n, c, height, width), (_, k, p, q) = problem.input_shape, problem.output_shape
-        seen, made, shape = (
-            (k, c, (n, c, height, width)) if direction == "backward_data" else (c, k, (n, k, p, q))
+        read, made, shape = c, k, (n, k, p, q)
+        if direction == "backward_data":
+            read, made, shape = k, c, (n, c, height, width)
+        size, t2, m2, weight = problem.dtype.itemsize, self.t**2, self.m**2, direction == "backward_weight"
+        kernels = t2 * c * k * size
+        chunked = kernels <= CACHED_BYTES and not weight
+        budget = (CHUNK_BYTES, CHUNKS) if chunked else (STAGE_BYTES,)
+        batches = self._batches(shape, read, made, size, *budget)
+        sizes = [batch[-1].place.stop for batch in batches]
+        pieces = [math.prod(piece.grid) for batch in batches for piece in batch]
+        tiles, piece, batch = sum(pieces), max(pieces, default=0), max(sizes, default=0)
+        at_positions = [(made, each, read) if weight else (each, read, made) for each in sizes]
+        of_pieces = [
+            shape
+            for each in pieces
+            for shape in ((t2, t2, each * read), (t2 if weight else m2, m2, each * made))
+        ]
+        copies = (
+            Pass(t2 * tiles * read * size, read * size),
+            Pass(3 * m2 * tiles * made * size, made * size),
         )
-        size, t2, m2 = problem.dtype.itemsize, self.t**2, self.m**2
-        pieces = self._cut(shape, (c + k) * size)
-        tiles, most = (
-            sum(math.prod(piece.grid) for piece in pieces),
-            max(math.prod(piece.grid) for piece in pieces),
-        )
-        count, kernels = len(pieces), t2 * c * k * size
-        cached = direction != "backward_weight" and kernels <= CACHED_BYTES
-        stages = 1 if cached else len(self._stages(shape, (c + k) * size))
-        in_flight = most if cached else min(tiles, max(STAGE_BYTES // (t2 * (c + k) * size), most))
-        buffers = t2 * in_flight * (c + k) * size
-        slab = self.t**2 * most * max(c, k) * size  # the pixels of a chunk, and its tiles: of either no more
-        transforms = (
-            Product(count, t2, t2, tiles * seen // count),
-            Product(count, m2, t2, tiles * made // count),
-        )
-        copies = Pass(t2 * tiles * seen * size, seen * size), Pass(m2 * tiles * made * size, made * size)
-        if direction == "backward_weight":
-            products = (Product(t2 * stages, k, tiles // stages, c), Product(1, R * R, t2, k * c))
-            extra = Pass(2 * stages * kernels, k * c * size)
-        else:
-            products = (
-                Product(
-                    t2 * (count if cached else stages), tiles // (count if cached else stages), seen, made
-                ),
-                Product(1, t2, R * R, k * c),
-            )
-            extra = Pass(m2 * tiles * made * size + kernels, made * size)
+        sums = (Pass(2 * len(batches) * kernels, k * c * size),) if weight else ()
+        buffers = t2 * batch * (c + k) * size
         return Work(
-            (*products, *transforms),
-            (*copies, extra),
-            tasks=count,
-            calls=20 * count + t2 * stages,
-            shared=kernels + (0 if cached else buffers),
-            private=2 * slab + (buffers if cached else 0),
+            (*products(at_positions, t2), *products(of_pieces), Product(1, t2, R * R, k * c)),
+            (*copies, *sums),
+            tasks=len(batches if chunked else pieces),
+            calls=20 * len(pieces) + 2 * len(batches) + (0 if chunked else 2 * t2 * len(batches)),
+            shared=kernels + (0 if chunked else buffers),
+            private=2 * t2 * piece * max(c, k) * size + (buffers if chunked else 0),
         )
 
     def forward(
@@ -196,19 +187,19 @@ class Winograd:
         k, c, positions = g.shape[1], x.shape[1], self.t**2
         top, _, left, _ = window.padding
         dkernels = np.zeros((positions, k, c), x.dtype)
-        for stage in self._stages(g.shape, (k + c) * x.itemsize):
-            data, gradient = self._buffers(stage[-1].place.stop, c, k, x.dtype)
+        for batch in self._batches(g.shape, c, k, x.itemsize, STAGE_BYTES):
+            data, gradient = self._buffers(batch, c, k, x.dtype)
 
-            def transform(i: int, stage=stage, data=data, gradient=gradient) -> None:
-                self._transform(self._data, self.t, x, top, left, stage[i], data)
-                self._transform(self._output.T, self.m, g, 0, 0, stage[i], gradient)
+            def transform(i: int, batch=batch, data=data, gradient=gradient) -> None:
+                self._transform(self._data, self.t, x, top, left, batch[i], data)
+                self._transform(self._output.T, self.m, g, 0, 0, batch[i], gradient)
 
             def multiply(i: int, data=data, gradient=gradient) -> None:
                 product = scratch("winograd sum", (k, c), x.dtype)
                 np.matmul(gradient[i].T, data[i], out=product)
                 dkernels[i] += product
 
-            parallel_for(len(stage), transform)
+            parallel_for(len(batch), transform)
             parallel_for(positions, multiply)
         dw = matmul(self._filter.T.astype(x.dtype), dkernels.reshape(positions, k * c))
         return dw.reshape(R, R, k, c).transpose(2, 3, 0, 1)
@@ -219,7 +210,6 @@ class Winograd:
         self, x: Array, kernels: Array, b: Array | None, top: int, left: int, out: Array, relu: bool
     ) -> None:
         """Write the convolution of x with transformed kernels (t², C, K) into `out`."""
-        c, k = kernels.shape[1:]
         y = out if _is_channels_last(out) else empty_images(*out.shape, out.dtype)
         order = self._chunk_by_chunk if kernels.nbytes <= CACHED_BYTES else self._stage_by_stage
         order(
@@ -232,30 +222,31 @@ class Winograd:
             out[...] = y
 
     def _chunk_by_chunk(self, shape: Shape, kernels: Array, read: Step, write: Step) -> None:
-        """Take each chunk of tiles through all stages, while it is in the cache."""
+        """Let each thread take a chunk of tiles through all stages, piece by piece where pieces will do."""
         _, c, k = kernels.shape
-        pieces = self._cut(shape, (c + k) * kernels.itemsize)
+        chunks = self._batches(shape, c, k, kernels.itemsize, CHUNK_BYTES, CHUNKS)
 
         def task(i: int) -> None:
-            tiles = pieces[i]._replace(place=slice(0, math.prod(pieces[i].grid)))
-            data, products = self._buffers(tiles.place.stop, c, k, kernels.dtype)
-            read(tiles, data)
+            data, products = self._buffers(chunks[i], c, k, kernels.dtype)
+            for tiles in chunks[i]:
+                read(tiles, data)
             np.matmul(data, kernels, out=products)
-            write(tiles, products)
+            for tiles in chunks[i]:
+                write(tiles, products)
 
-        parallel_for(len(pieces), task)
+        parallel_for(len(chunks), task)
 
     def _stage_by_stage(self, shape: Shape, kernels: Array, read: Step, write: Step) -> None:
-        """Take many tiles through one stage after the other, so that each transformed kernel is read once."""
+        """Let the threads share each stage of many tiles, so that each transformed kernel is read once."""
         positions, c, k = kernels.shape
-        for stage in self._stages(shape, (c + k) * kernels.itemsize):
-            data, products = self._buffers(stage[-1].place.stop, c, k, kernels.dtype)
-            parallel_for(len(stage), lambda i, stage=stage, data=data: read(stage[i], data))
+        for batch in self._batches(shape, c, k, kernels.itemsize, STAGE_BYTES):
+            data, products = self._buffers(batch, c, k, kernels.dtype)
+            parallel_for(len(batch), lambda i, batch=batch, data=data: read(batch[i], data))
             parallel_for(
                 positions,
                 lambda i, data=data, products=products: np.matmul(data[i], kernels[i], out=products[i]),
             )
-            parallel_for(len(stage), lambda i, stage=stage, products=products: write(stage[i], products))
+            parallel_for(len(batch), lambda i, batch=batch, products=products: write(batch[i], products))
 
     def _kernels(self, w: Array) -> Array:
         """Transform kernels (K, C, 3, 3) to (t², K, C)."""
@@ -263,7 +254,7 @@ class Winograd:
         samples = w.transpose(2, 3, 0, 1)
         kernels = unwritten(np.empty((self.t**2, k, c), w.dtype))
         matrix = self._filter.astype(w.dtype)
-        count = max(1, min(k * c // PIECE_SIZE, k, KERNEL_PIECES))
+        count = max(1, min(k * c // KERNEL_PIECE, k, KERNEL_PIECES))
         edges = [k * i // count for i in range(count + 1)]
 
         def task(i: int) -> None:
@@ -307,34 +298,31 @@ class Winograd:
 
     # How the work is cut
 
-    def _cut(self, shape: Shape, pixel_bytes: int) -> list[_Tiles]:
-        """Cut the tiles of an output (N, K, P, Q) into chunks, by the bytes that V and M have a pixel."""
+    def _batches(
+        self, shape: Shape, c: int, k: int, itemsize: int, budget: int, least: int = 1
+    ) -> list[list[_Tiles]]:
+        """Cut the tiles of an output (N, K, P, Q) into batches, and these into pieces.
+
+        A batch's V and M fill the budget; there are at least so many batches, if each has tiles enough.
+        """
         n, _, p, q = shape
         down, across = -(-p // self.m), -(-q // self.m)
-        share = n * down * across // CHUNKS
-        most = max(min(CHUNK_BYTES // (self.t**2 * pixel_bytes), share), LEAST_TILES)
-        pieces, placed = [], 0
-        for images, rows in cut(n, down, across, most):
+        most = max(min(budget // (self.t**2 * (c + k) * itemsize), n * down * across // least), LEAST_TILES)
+        piece = max(min(PIECE_BYTES // (self.t**2 * max(c, k) * itemsize), most), 1)
+        batches: list[list[_Tiles]] = []
+        placed = most
+        for images, rows in cut(n, down, across, piece):
             count = (images.stop - images.start) * (rows.stop - rows.start) * across
-            pieces.append(_Tiles(images, rows, across, slice(placed, placed + count)))
-            placed += count
-        return pieces
-
-    def _stages(self, shape: Shape, pixel_bytes: int) -> list[list[_Tiles]]:
-        """Cut the tiles of an output into stages, and these into chunks, placed within their stage."""
-        stages: list[list[_Tiles]] = []
-        most = max(STAGE_BYTES // (self.t**2 * pixel_bytes), 1)
-        for tiles in self._cut(shape, pixel_bytes):
-            count = math.prod(tiles.grid)
-            placed = stages[-1][-1].place.stop if stages else most
             if placed + count > most:
-                stages.append([])
+                batches.append([])
                 placed = 0
-            stages[-1].append(tiles._replace(place=slice(placed, placed + count)))
-        return stages
+            batches[-1].append(_Tiles(images, rows, across, slice(placed, placed + count)))
+            placed += count
+        return batches
 
-    def _buffers(self, tiles: int, c: int, k: int, dtype: np.dtype) -> tuple[Array, Array]:
-        """Return scratch memory for V and M of so many tiles."""
+    def _buffers(self, batch: list[_Tiles], c: int, k: int, dtype: np.dtype) -> tuple[Array, Array]:
+        """Return scratch memory for V and M of a batch."""
+        tiles = batch[-1].place.stop
         data = scratch("winograd data", (self.t**2, tiles, c), dtype)
         return data, scratch("winograd products", (self.t**2, tiles, k), dtype)
 
