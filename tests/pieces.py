@@ -8,6 +8,10 @@ from unittest.mock import patch
 
 SIZES = {
     "minicnn.conv.im2col_chunked": {"CHUNK_BYTES": 1, "PRODUCT_ROWS": 3, "SUM_ROWS": 2, "LANES": 3},
+    "minicnn.conv.per_offset": {"ROWS": 5, "FEWEST_ROWS": 1, "NARROWEST": 1, "LANES": 3},
+    "minicnn.conv.toeplitz": {"CHUNK_BYTES": 1, "ROWS": 2, "LANES": 3},
+    "minicnn.conv.fft_tiles": {"LEAST_SIDE": 1, "RATIO": 1, "BLOCK_BYTES": 1},
+    "minicnn.conv.fft": {"PLANES": 1},
     "minicnn.conv.winograd": {
         "PIECE_BYTES": 1,
         "CHUNK_BYTES": 1,

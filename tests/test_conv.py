@@ -16,11 +16,8 @@ from minicnn.geometry import Window2d
 def problems(draw, algorithm="direct"):
     """Any convolution whose kernel fits and that the algorithm can do: x, w, b and the options."""
     only = algorithm.startswith("winograd")
-    groups, per_in, per_out = (
-        1 if only else draw(st.integers(1, 3)),
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 3)),
-    )
+    per_in, per_out = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    groups = 1 if only or algorithm == "toeplitz" else draw(st.integers(1, 3))
     kernel = (3, 3) if only else draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     options = {
         "stride": (1, 1) if only else draw(st.tuples(st.integers(1, 4), st.integers(1, 4))),

@@ -60,6 +60,31 @@ def test_a_matrix_product_is_cut_along_the_longer_side(rows, inner, columns):
     np.testing.assert_allclose(y, a @ b, rtol=1e-12)
 
 
+def test_a_large_result_of_short_sums_is_cut_into_rows():
+    """However much wider it is than high: a piece is contiguous, and as large as the limit."""
+    a, b = fill((6, 3)), fill((3, 8), seed=1)
+    for limits, rows in (
+        ({}, [1, 2, 1, 2]),
+        ({"_THIN": 3}, []),
+        ({"_RESULT": 25}, []),
+        ({"_RESULT": 1}, [1] * 6),
+    ):
+        with patch.multiple(matmul, **{"_THIN": 4, "_RESULT": 12, **limits}):
+            y, shapes = products(matmul, lambda: matmul.matmul(a, b))
+        assert sorted(shapes) == sorted(((n, 3), (3, 8)) for n in rows or [6])
+        np.testing.assert_allclose(y, a @ b, rtol=1e-12)
+
+
+def test_few_rows_times_a_transposed_matrix_are_multiplied_the_other_way_round():
+    """The weight of a linear layer is large, and its rows are read as they are in memory."""
+    x, w = fill((3, 5)), fill((8, 5), seed=1)
+    with patch.multiple(matmul, _TASK=10, _NARROWEST=2):
+        for columns, expected in ((w.T, ((2, 5), (5, 3))), (np.ascontiguousarray(w.T), ((3, 5), (5, 2)))):
+            y, shapes = products(matmul, lambda b=columns: matmul.matmul(x, b))
+            assert shapes == [expected] * 4
+            np.testing.assert_allclose(y, x @ w.T, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("a", "b"), [((2, 4, 5), (5, 3)), ((4, 5), (2, 5, 3)), ((50,), (50, 40)), ((40, 50), (50,))]
 )
@@ -112,11 +137,11 @@ def test_only_channels_last_memory_is_summed_by_blocks():
         ((3, 10, 4, 1 << 17, 8), [(0, 1), (1, 2), (2, 3)], [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]),
         ((1, 3, 4, 1 << 20, 1), [(0, 1)], [(0, 1), (1, 2), (2, 3)]),  # not one pixel, so a row
         ((5, 2, 2, 1 << 17, 1), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], [(0, 2)]),
-        ((5, 2, 2, 1 << 16, 1), [(0, 2), (2, 4), (4, 5)], [(0, 2)]),
-        ((5, 2, 2, 1 << 16, 3), [(0, 2), (2, 4), (4, 5)], [(0, 2)]),
+        ((5, 2, 2, 1 << 16, 1), [(0, 1), (1, 3), (3, 5)], [(0, 2)]),
+        ((5, 2, 2, 1 << 16, 3), [(0, 1), (1, 3), (3, 5)], [(0, 2)]),
         ((1, 7, 1, 1 << 17, 1), [(0, 1)], [(0, 3), (3, 7)]),  # as even as can be
         ((2, 3, 4, (1 << 19) // 7, 1), [(0, 1), (1, 2)], [(0, 1), (1, 2), (2, 3)]),  # 7 pixels: a row of 4
-        ((5, 1, 1, 1 << 17, 1), [(0, 4), (4, 5)], [(0, 1)]),
+        ((5, 1, 1, 1 << 17, 1), [(0, 2), (2, 5)], [(0, 1)]),
         ((1, 1 << 10, 1 << 10, 1, 1), [(0, 1)], [(0, 512), (512, 1024)]),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ..geometry import Window2d
-from . import direct, im2col, im2col_chunked
+from . import direct, fft, im2col, im2col_chunked, per_offset, toeplitz
 from .problem import Direction, No, Problem
 from .winograd import Winograd
 from .work import Work
@@ -54,6 +54,9 @@ ALGORITHMS: dict[str, Algorithm] = {
     "direct": direct,
     "im2col": im2col,
     "im2col_chunked": im2col_chunked,
+    "per_offset": per_offset,
+    "toeplitz": toeplitz,
+    "fft": fft,
     "winograd_2x2": Winograd(2, points=(0, 1, -1)),
     "winograd_4x4": Winograd(4, points=(0, Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2))),
 }
@@ -65,6 +68,6 @@ def algorithms() -> list[str]:
     Examples
     --------
     >>> algorithms()
-    ['direct', 'im2col', 'im2col_chunked', 'winograd_2x2', 'winograd_4x4']
+    ['direct', 'im2col', 'im2col_chunked', 'per_offset', 'toeplitz', 'fft', 'winograd_2x2', 'winograd_4x4']
     """
     return list(ALGORITHMS)

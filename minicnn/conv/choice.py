@@ -21,7 +21,7 @@ __all__ = ["choose", "fastest", "use"]
 FAMILIAR = "im2col_chunked"  # the algorithm that can do anything,
 GAIN = 0.95  # and that another must beat by more than the model is wrong
 
-_preferred: ContextVar[tuple[str, ...]] = ContextVar("algorithms", default=())
+_preferred: ContextVar[tuple[str, ...]] = ContextVar("algorithms", default=("auto",))
 
 
 def choose(name: str, problem: Problem, direction: Direction, array: Any) -> Algorithm:
@@ -42,12 +42,12 @@ def choose(name: str, problem: Problem, direction: Direction, array: Any) -> Alg
     ValueError
         If there is no algorithm of this name, or it cannot do this.
     """
-    names = _preferred.get() if name == "auto" else (_known(name),)
-    if names:
-        name = _first_able(names, problem, direction)
+    op = "conv2d" if direction == "forward" else f"conv2d_{direction}"
+    names = _preferred.get() if name == "auto" else (_known(name, op),)
+    able = _first_able(names, problem, direction, op)
     if backend.of(array) is backend.meta:
         return meta
-    return ALGORITHMS[name if names else fastest(problem, direction)]
+    return ALGORITHMS[fastest(problem, direction) if able == "auto" else able]
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def use(*algorithms: str) -> Iterator[None]:
     Parameters
     ----------
     *algorithms : str
-        Of several, the first that can do the case at hand.  ``"auto"`` is the fastest, as outside the block.
+        Of several, the first that can do the case at hand; ``"auto"`` can do any, and is the fastest.
 
     Raises
     ------
@@ -72,8 +72,9 @@ def use(*algorithms: str) -> Iterator[None]:
     ...     conv.conv2d(np.ones((1, 1, 2, 2)), np.ones((1, 1, 2, 2)))
     array([[[[4.]]]])
     """
-    names = tuple(name for name in algorithms if name == "auto" or _known(name))
-    token = _preferred.set(names[: names.index("auto")] if "auto" in names else names)
+    token = _preferred.set(
+        tuple(name if name == "auto" else _known(name, "use") for name in algorithms) or ("auto",)
+    )
     try:
         yield
     finally:
@@ -100,23 +101,21 @@ def _fastest(problem: Problem, direction: Direction, rates: Rates) -> str:
     return best if expected[best] < GAIN * expected[FAMILIAR] else FAMILIAR
 
 
-def _first_able(names: tuple[str, ...], problem: Problem, direction: Direction) -> str:
+def _first_able(names: tuple[str, ...], problem: Problem, direction: Direction, op: str) -> str:
     reasons = {}
     for name in names:
-        answer = ALGORITHMS[name].supports(problem, direction)
+        answer = name == "auto" or ALGORITHMS[name].supports(problem, direction)
         if answer:
             return name
         reasons[name] = answer.reason
-    op = "conv2d" if direction == "forward" else f"conv2d_{direction}"
     listed = "; ".join(f"{name!r} cannot do this: {reason}" for name, reason in reasons.items())
     raise ValueError(f"{op}: {listed}; input {problem.input_shape}, weight {problem.weight_shape}")
 
 
-def _known(name: str) -> str:
-    if name not in ALGORITHMS:
+def _known(name: str, op: str) -> str:
+    if not isinstance(name, str) or name not in ALGORITHMS:
         near = difflib.get_close_matches(str(name), ALGORITHMS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"conv2d: algorithm must be one of 'auto', {', '.join(map(repr, ALGORITHMS))}, got {name!r}{hint}"
-        )
+        known = ", ".join(map(repr, ALGORITHMS))
+        raise ValueError(f"{op}: algorithm must be one of 'auto', {known}, got {name!r}{hint}")
     return name

@@ -30,13 +30,13 @@ def cut(n: int, height: int, width: int, pixels: int) -> list[Chunk]:
     """
     rows = max(1, min(height, pixels // max(width, 1)))
     images = max(1, pixels // max(height * width, 1)) if rows == height else 1
-    pieces = -(-height // rows)
-    edges = [height * i // pieces for i in range(pieces + 1)]
-    return [
-        Chunk(slice(i, min(i + images, n)), slice(edges[j], edges[j + 1]))
-        for i in range(0, n, images)
-        for j in range(pieces)
-    ]
+    return [Chunk(some, few) for some in _even(n, images) for few in _even(height, rows)]
+
+
+def _even(length: int, most: int) -> list[slice]:
+    """Cut an axis into the fewest pieces of at most so many, as even as can be."""
+    pieces = -(-length // most)
+    return [slice(length * i // pieces, length * (i + 1) // pieces) for i in range(pieces)]
 
 
 def slab(x: np.ndarray, images: slice, rows: slice, columns: slice) -> np.ndarray:

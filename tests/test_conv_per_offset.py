@@ -1,0 +1,192 @@
+"""per_offset: held to the definition, to its promise of no copies, and to the work that it says it does."""
+
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from convolutions import (
+    asked,
+    calls,
+    flops,
+    forward,
+    hold_to_rounding,
+    hold_to_the_definition,
+    in_any_memory,
+    problems,
+    threads,
+    with_matmul,
+    workspace,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minicnn.backend.workspace import scratch
+from minicnn.conv import im2col_chunked, per_offset
+from minicnn.conv.problem import DIRECTIONS
+from minicnn.conv.work import Pass, Product, Work
+from minicnn.geometry import Window2d
+
+SIZES = [
+    {"ROWS": 2048},
+    {"ROWS": 5, "FEWEST_ROWS": 1, "NARROWEST": 1, "LANES": 3},
+    {"FEWEST_ROWS": 999, "NARROWEST": 1},
+]
+PADDED = Window2d.of("w", 3, 1, 1)
+CASES = {
+    "3×3": asked((3, 16, 48, 48), 32, PADDED, dtype=np.float32),
+    "1×1": asked((3, 64, 40, 40), 32, Window2d.of("w", 1), dtype=np.float32),
+    "1×1, few pixels": asked((2, 64, 7, 7), 200, Window2d.of("w", 1), dtype=np.float32),
+    "1×1, strided": asked((3, 64, 41, 41), 32, Window2d.of("w", 1, 2), dtype=np.float32),
+    "5×5, strided": asked((2, 24, 47, 47), 32, Window2d.of("w", 5, (2, 3), 2), groups=2, dtype=np.float32),
+    "3×3, dilated": asked((2, 16, 32, 32), 16, Window2d.of("w", 3, 1, 0, 2), groups=4, dtype=np.float32),
+    "1×1, in groups": asked((3, 32, 24, 40), 48, Window2d.of("w", 1), groups=2, dtype=np.float32),
+    "not square": asked((2, 6, 30, 90), 9, Window2d.of("w", (1, 3), 1, (0, 1)), groups=3, dtype=np.float32),
+    "several chunks a lane": asked((9, 4, 48, 48), 8, PADDED, dtype=np.float32),
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=["as it is", "many pieces", "few pixels"])
+@settings(max_examples=60)
+@given(case=problems(), data=st.data())
+def test_it_is_the_definition(sizes, case, data):
+    out = data.draw(in_any_memory(np.zeros(case.problem.output_shape)))
+    with patch.multiple(per_offset, **sizes):
+        hold_to_the_definition(per_offset, case, out)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_bits_for_any_number_of_threads(name):
+    for direction, call in calls(per_offset, CASES[name]).items():
+        results = []
+        for count in (1, 2, 3):
+            with threads(count):
+                results.append(call())
+        np.testing.assert_array_equal(results[0], results[1], err_msg=direction)
+        np.testing.assert_array_equal(results[0], results[2], err_msg=direction)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_single_precision_errs_by_rounding_alone(name):
+    hold_to_rounding(per_offset, CASES[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_does_the_work_that_it_says(name):
+    """The same products; the same bytes but for 2 %, and a few kilobytes of Python's own."""
+    case = CASES[name]
+    for direction, call in calls(per_offset, case).items():
+        work = per_offset.work(case.problem, direction)
+        result = call().nbytes
+        if direction == "backward_data" and name not in ("1×1", "1×1, few pixels", "1×1, in groups"):
+            assert work == im2col_chunked.work(case.problem, direction)
+            continue
+        assert work.flops == flops(per_offset, call), direction
+        measured = workspace(call, result)
+        assert abs(measured - work.workspace(1)) <= 0.02 * measured + 16_000, (
+            direction,
+            measured,
+            work.workspace(1),
+        )
+        with patch.object(per_offset, "parallel_for", wraps=per_offset.parallel_for) as parallel_for:
+            call()
+        assert [entry.args[0] for entry in parallel_for.call_args_list] == [work.tasks]
+
+
+def test_its_work_counted_by_hand():
+    """Two padded images of 10×10 pixels (12 bytes, 16 of y): 178 rows from the first window to the last, 9 samples."""
+    problem = asked((2, 3, 8, 8), 4, PADDED, dtype=np.float32).problem
+    slab, room, y = 200 * 12, 200 * 16, 128 * 16
+    assert per_offset.work(problem, "forward") == Work(
+        (Product(9, 178, 3, 4),),
+        (Pass(slab, 8 * 12), Pass(9 * 178 * 16, 178 * 16), Pass(y, 8 * 16)),  # 8 additions and the tail
+        calls=8 + 4 * 9,
+        shared=9 * 3 * 16,
+        private=slab + room + 178 * 16,
+    )
+    assert per_offset.work(problem, "backward_weight") == Work(
+        (Product(9, 4, 178, 3),),
+        (Pass(slab, 8 * 12), Pass(room, 8 * 16), Pass(0, 12)),  # one chunk: nothing to add
+        calls=8 + 4 * 9,
+        private=slab + room,
+    )
+    with patch.multiple(per_offset, ROWS=64, LANES=2, FEWEST_ROWS=999):
+        more = per_offset.work(asked((3, 3, 8, 8), 4, PADDED, dtype=np.float32).problem, "backward_weight")
+    kernels = 9 * 3 * 16
+    assert more.passes[2] == Pass((3 - 2 + 2) * kernels, 12)  # 3 chunks to 2 lanes, and their sum
+    assert (more.tasks, more.shared) == (2, 2 * kernels)
+    assert more.private == (slab + room) // 2 + 3 * 16
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("window", [Window2d.of("w", 1), PADDED], ids=["1×1", "3×3"])
+def test_no_images_are_no_work(direction, window):
+    case = asked((0, 4, 8, 8), 6, window)
+    assert per_offset.supports(case.problem, direction)
+    assert per_offset.work(case.problem, direction).flops == 0
+    result = calls(per_offset, case)[direction]()
+    np.testing.assert_array_equal(result, calls(im2col_chunked, case)[direction]())
+
+
+def test_a_1x1_kernel_has_its_products_on_the_arrays_themselves():
+    """One product a chunk: of a view of x, written where y is."""
+    case = CASES["1×1"]
+    factors = {
+        "forward": (case.x, case.w),
+        "backward_data": (case.g, case.w),
+        "backward_weight": (case.g, case.x),
+    }
+    for direction, call in calls(per_offset, case).items():
+        left, right = factors[direction]
+        made = []
+
+        def noting(a, b, left=left, right=right, made=made, **options):
+            assert np.shares_memory(a, left)
+            assert np.shares_memory(b, right)
+            made.append(options["out"].base)
+            return np.matmul(a, b, **options)
+
+        with (
+            patch.object(per_offset, "scratch", wraps=scratch) as scratched,
+            with_matmul(per_offset, noting),
+        ):
+            call()
+        assert len(made) == 3
+        assert scratched.call_count == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks", "blocks"),
+    [
+        ((8, 14, 14), [(4, 14)] * 2, 1),  # 1,568 pixels: halved, and by whole images
+        ((1, 28, 28), [(1, 14)] * 2, 1),
+        ((8, 7, 7), [(8, 7)], 2),  # 392: too few to halve, so the kernels are
+        ((8, 28, 28), [(2, 28)] * 4, 1),
+        ((1, 4, 3000), [(1, 1)] * 4, 1),
+    ],
+)
+def test_pieces_are_even_and_at_least_two(shape, chunks, blocks):
+    pieces = per_offset._cut(*shape)
+    assert [per_offset.images_and_rows(chunk) for chunk in pieces] == chunks
+    assert len(per_offset._blocks(128, len(pieces))) == blocks
+
+
+@pytest.mark.parametrize(("kernels", "blocks"), [(127, [127]), (128, [64, 64]), (131, [65, 66])])
+def test_kernels_are_halved_where_the_halves_are_wide(kernels, blocks):
+    assert [block.stop - block.start for block in per_offset._blocks(kernels, chunks=1)] == blocks
+    assert per_offset._blocks(kernels, chunks=2) == [slice(0, kernels)]
+
+
+def test_lanes_are_as_many_as_chunks_and_memory_allow():
+    assert per_offset._lanes(0, 10) == 1
+    assert per_offset._lanes(3, 10) == 3
+    assert per_offset._lanes(30, 10) == 8
+    assert per_offset._lanes(30, 1 << 24) == 4
+    assert per_offset._lanes(30, 1 << 27) == 1
+
+
+def test_windows_that_hang_over_are_dropped_whatever_they_saw():
+    """An infinite pixel is in the windows that see it, and in no other, not even in the last of the row above."""
+    case = asked((1, 1, 6, 6), 1, Window2d.of("w", 3))
+    case.x[0, 0, 3, 0] = np.inf
+    y = forward(per_offset, case._replace(w=np.ones_like(case.w)))
+    np.testing.assert_array_equal(np.argwhere(np.isinf(y[0, 0])), [(1, 0), (2, 0), (3, 0)])

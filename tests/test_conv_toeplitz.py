@@ -1,0 +1,172 @@
+"""toeplitz: held to the definition, to the matrix of its name, and to the work that it says it does."""
+
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from convolutions import (
+    asked,
+    calls,
+    flops,
+    hold_to_rounding,
+    hold_to_the_definition,
+    in_any_memory,
+    problems,
+    threads,
+    workspace,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minicnn.conv import im2col_chunked, toeplitz
+from minicnn.conv.chunks import Chunk
+from minicnn.conv.problem import DIRECTIONS
+from minicnn.conv.work import Pass, Product, Work
+from minicnn.geometry import Window2d
+
+CASES = {
+    "LeNet's C1": asked((64, 1, 32, 32), 6, Window2d.of("w", 5), dtype=np.float32),
+    "LeNet's C3": asked((64, 6, 14, 14), 16, Window2d.of("w", 5), dtype=np.float32),
+    "padded": asked((16, 3, 32, 32), 32, Window2d.of("w", 5, 1, 2), dtype=np.float32),
+    "strided and dilated": asked(
+        (8, 4, 65, 65), 8, Window2d.of("w", 3, 2, (3, 0, 1, 4), 2), dtype=np.float32
+    ),
+    "large": asked((2, 3, 192, 192), 16, Window2d.of("w", 3, 1, 1), dtype=np.float32),
+    "ends within a stride": asked((4, 2, 31, 33), 5, Window2d.of("w", 2, 4), dtype=np.float32),
+}
+
+
+def as_costs_have_it(columns):
+    return toeplitz.block
+
+
+def smallest(columns):
+    return lambda *shapes: 1
+
+
+def largest(columns):
+    return lambda *shapes: columns
+
+
+@pytest.mark.parametrize("size", [as_costs_have_it, smallest, largest])
+@pytest.mark.parametrize("rows", [1, 256])
+@settings(max_examples=40)
+@given(case=problems(most_groups=1), data=st.data())
+def test_it_is_the_definition(size, rows, case, data):
+    """Whatever the blocks' size, and the chunks'."""
+    out = data.draw(in_any_memory(np.zeros(case.problem.output_shape)))
+    sizes = {"block": size(out.shape[3]), "ROWS": rows, "CHUNK_BYTES": 1000 * rows}
+    with patch.multiple(toeplitz, **sizes):
+        hold_to_the_definition(toeplitz, case, out)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_same_bits_for_any_number_of_threads(name):
+    for direction, call in calls(toeplitz, CASES[name]).items():
+        results = []
+        for count in (1, 2, 3):
+            with threads(count):
+                results.append(call())
+        np.testing.assert_array_equal(results[0], results[1], err_msg=direction)
+        np.testing.assert_array_equal(results[0], results[2], err_msg=direction)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_single_precision_errs_by_rounding_alone(name):
+    hold_to_rounding(toeplitz, CASES[name])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_does_the_work_that_it_says(name):
+    """The same products; the same bytes but for 2 %, and a few kilobytes of Python's own."""
+    case = CASES[name]
+    for direction, call in calls(toeplitz, case).items():
+        work = toeplitz.work(case.problem, direction)
+        result = call().nbytes
+        assert work.flops == flops(toeplitz, call), direction
+        measured = workspace(call, result)
+        expected = work.workspace(1)
+        assert abs(measured - expected) <= 0.02 * measured + 16_000, (direction, measured, expected)
+        with patch.object(toeplitz, "parallel_for", wraps=toeplitz.parallel_for) as parallel_for:
+            call()
+        assert [entry.args[0] for entry in parallel_for.call_args_list] == [work.tasks]
+
+
+def test_its_work_counted_by_hand():
+    """One block a row: 10 padded pixels of 3 channels (120 bytes) give 8 outputs of 4 (128); 16 rows, 3 of a kernel."""
+    problem = asked((2, 3, 8, 8), 4, Window2d.of("w", 3, 1, 1), dtype=np.float32).problem
+    columns, slab, matrix, y = 16 * 3 * 120, 2 * 10 * 120, 32 * 3 * 120, 16 * 128
+    assert toeplitz.work(problem, "forward") == Work(
+        (Product(1, 16, 90, 32),),
+        (Pass(columns, 120), Pass(slab, 120), Pass(y, 128)),
+        calls=8,
+        shared=matrix,
+        private=columns + slab,
+    )
+    assert toeplitz.work(problem, "backward_data") == Work(
+        (Product(1, 16, 32, 90),),
+        (Pass(2 * columns, 120), Pass(2 * slab, 120)),  # added; set to 0 and copied
+        calls=6 + 3,
+        shared=matrix,
+        private=columns + slab,
+    )
+    assert toeplitz.work(problem, "backward_weight") == Work(
+        (Product(1, 32, 16, 90),),
+        (Pass(columns, 120), Pass(slab, 120), Pass(3 * matrix, matrix)),  # set to 0, added, summed
+        calls=8,
+        shared=2 * matrix,
+        private=columns + slab + matrix,
+    )
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_no_images_are_no_work(direction):
+    case = asked((0, 4, 8, 8), 6, Window2d.of("w", 3))
+    assert toeplitz.work(case.problem, direction).flops == 0
+    result = calls(toeplitz, case)[direction]()
+    np.testing.assert_array_equal(result, calls(im2col_chunked, case)[direction]())
+
+
+def test_groups_are_left_to_others():
+    window = Window2d.of("w", 3)
+    for direction in DIRECTIONS:
+        assert toeplitz.supports(asked((1, 2, 8, 8), 4, window).problem, direction) is True
+        answer = toeplitz.supports(asked((1, 4, 8, 8), 4, window, groups=2).problem, direction)
+        assert not answer
+        assert answer.reason == "groups must be 1, got 2"
+
+
+def test_the_matrix_is_banded():
+    """Three neighbours of a kernel of two samples: as the module's docstring draws it."""
+    w = np.array([[[[1.0, 2.0]]]])
+    t = toeplitz._toeplitz(w, Window2d.of("w", (1, 2)), 3)
+    np.testing.assert_array_equal(t, [[1, 2, 0, 0], [0, 1, 2, 0], [0, 0, 1, 2]])
+    t = toeplitz._toeplitz(w, Window2d.of("w", (1, 2), stride=2, dilation=3), 2)
+    np.testing.assert_array_equal(t, [[1, 0, 0, 2, 0, 0], [0, 0, 1, 0, 0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("window", "channels", "kernels", "columns", "blocks"),
+    [
+        # LeNet's layers, CIFAR's, VGG's first and second: wide where little is computed, one output where much is
+        (Window2d.of("w", 5), 1, 6, 28, (14, 28, 14)),
+        (Window2d.of("w", 5), 6, 16, 10, (5, 5, 5)),
+        (Window2d.of("w", 5, 1, 2), 3, 32, 32, (4, 8, 4)),
+        (Window2d.of("w", 3, 1, 1), 3, 64, 224, (2, 4, 2)),
+        (Window2d.of("w", 3, 1, 1), 64, 64, 224, (1, 1, 1)),
+        (Window2d.of("w", 3), 4, 8, 13, (13, 13, 13)),  # a prime: all or one
+        (Window2d.of("w", 3), 4, 8, 1, (1, 1, 1)),
+    ],
+)
+def test_a_block_is_as_wide_as_is_worth_its_zeros(window, channels, kernels, columns, blocks):
+    found = tuple(toeplitz.block(window, channels, kernels, columns, direction) for direction in DIRECTIONS)
+    assert found == blocks
+
+
+def test_lanes_are_as_many_as_chunks():
+    assert [toeplitz._lanes([Chunk(slice(0, 1), slice(0, 1))] * count) for count in (0, 1, 5, 20)] == [
+        1,
+        1,
+        5,
+        8,
+    ]
