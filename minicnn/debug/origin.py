@@ -18,7 +18,7 @@ from types import FrameType
 
 from ..nn.module import Module
 
-__all__ = ["Origin", "modules_inside"]
+__all__ = ["Origin", "modules_inside", "path_to"]
 
 _PACKAGE = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
@@ -84,6 +84,16 @@ def _path(modules: list[Module]) -> str:
     """Return the path from the first to the last, with their classes: "features.3 (Conv2d) of VGG"."""
     if not modules:
         return ""
+    root, names = path_to(modules)
+    last, first = type(modules[-1]).__name__, type(root).__name__
+    return f"{'.'.join(names)} ({last}) of {first}" if names else first
+
+
+def path_to(modules: list[Module]) -> tuple[Module, list[str]]:
+    """Return the outermost of these modules that the last is a part of, and the names on the way from one to the other.
+
+    A name may be dotted, where a module calls a part of its part.
+    """
     root, names = modules[0], []
     for outer, inner in pairwise(modules):
         name = _name(outer, inner)
@@ -91,8 +101,7 @@ def _path(modules: list[Module]) -> str:
             root, names = inner, []
         elif name:  # a module that calls itself has none
             names.append(name)
-    last, first = type(modules[-1]).__name__, type(root).__name__
-    return f"{'.'.join(names)} ({last}) of {first}" if names else first
+    return root, names
 
 
 def _name(outer: Module, inner: Module) -> str | None:
