@@ -45,7 +45,9 @@ def main() -> None:
             result = measure(problem, direction, names, arguments.rounds, errors=False)
             if not good(result):
                 again += 1
-                result = min(result, measure(problem, direction, names, 2 * arguments.rounds, errors=False), key=lost)
+                result = min(
+                    result, measure(problem, direction, names, 2 * arguments.rounds, errors=False), key=lost
+                )
             rows.append(row(found[problem], result))
     results = summary(rows) | {"measured_again": again, "rates": rates()._asdict(), "rows": rows}
     print({name: value for name, value in results.items() if name != "rows"})

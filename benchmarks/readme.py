@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+from minicnn.bench.report import milliseconds
 from minicnn.study.ledger import Entry, entries
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))  # the tests load this file by its path
+import chart  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 
 
 def main() -> None:
+    if (RESULTS / "benchmark.json").exists():
+        chart.draw(_record("benchmark"))
     for page in PAGES:
         (ROOT / page).write_text(filled(page))
 
@@ -161,6 +169,78 @@ def _speed() -> Iterator[Figure]:
     yield one_big, "≥ 1.5×", f"{ratio:.2f}×", ratio >= 1.5
     extra = _record("import_time")["results"]["extra_s"]
     yield "`import minicnn` on top of `import numpy`", "< 0.3 s", f"{extra:.3f} s", extra < 0.3
+
+
+def benchmark() -> str:
+    """minicnn and the others: milliseconds of a step, the median; in parentheses the memory it takes."""
+    record = _record("benchmark")
+    rows = record["results"]["rows"]
+    peers = list(dict.fromkeys(peer for row in rows for peer in row["peers"]))
+    head = ("", *peers, "minicnn against the faster PyTorch")
+    lines = [
+        (
+            f"{row['model']}, {row['mode']}, batch {row['batch']}",
+            *(_time(row["peers"].get(peer)) for peer in peers),
+            _times(chart.median(row, *chart.EAGER) / chart.median(row, *_OURS)),
+        )
+        for row in rows
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    limits = [row["sgemm_gflops"] for row in rows if row["sgemm_gflops"]]
+    note = (
+        "\nMedian of a step in milliseconds; in parentheses the most memory in a step beyond weights and images. A "
+        f"matrix product of 2048³, in the same turns, reached {min(limits):.0f} to {max(limits):.0f} GFLOP/s. "
+        f"Versions: {versions}.\n\n"
+    )
+    return _table(head, lines) + note + _source(record)
+
+
+def benchmark_targets() -> str:
+    """What the speed is held to, and what was measured."""
+    record = _record("benchmark")
+    return _held(*_targets(record["results"]["rows"])) + "\n" + _source(record)
+
+
+_OURS = ("minicnn", "minicnn-fused")
+_TARGETS = (  # model, mode, batch, at least so many times as fast as the fastest of, what to call these
+    ("vgg16", "inference", 8, 3, ("pytorch",), "PyTorch, NCHW"),
+    ("vgg16", "inference", 8, 2, ("pytorch-channels-last",), "PyTorch, channels-last"),
+    ("vgg16", "inference", 8, 1.3, ("onnxruntime",), "ONNX Runtime"),
+    ("vgg16", "training", 8, 2, ("pytorch",), "PyTorch, NCHW"),
+    ("vgg16", "training", 8, 1.5, ("pytorch-channels-last",), "PyTorch, channels-last"),
+    *(
+        (model, mode, batch, 1, chart.EAGER, "the faster PyTorch")
+        for model in ("alexnet", "googlenet", "inception_v3", "resnet18", "resnet50")
+        for mode, batch in (("inference", 1), ("inference", 8), ("training", 8))
+    ),
+    ("lenet5", "training", 64, 1, ("pytorch",), "PyTorch, NCHW"),
+)
+
+
+def _targets(rows: list[dict]) -> Iterator[Figure]:
+    by_task = {(row["model"], row["mode"], row["batch"]): row for row in rows}
+    for model, mode, batch, factor, peers, name in _TARGETS:
+        row = by_task.get((model, mode, batch), {"peers": {}})
+        ratio = chart.median(row, *peers) / chart.median(row, *_OURS)
+        what = f"{model}, {mode}, batch {batch}: speed against {name}"
+        yield what, f"≥ {factor}×", _times(ratio), ratio >= factor
+    for row in rows:
+        ours, theirs = (row["peers"].get(peer, {}).get("peak_mb") for peer in ("minicnn", "pytorch"))
+        if row["mode"] == "training" and ours and theirs:
+            what = f"{row['model']}, training, batch {row['batch']}: peak memory of a step"
+            yield what, f"≤ PyTorch's {theirs:,.0f} MB", f"{ours:,.0f} MB", ours <= theirs
+
+
+def _time(peer: dict | None) -> str:
+    if peer is None:
+        return ""
+    if "void" in peer:
+        return "—"
+    return f"{milliseconds(peer['median_ms'] / 1e3)} ({peer['peak_mb']:,.0f} MB)"
+
+
+def _times(ratio: float) -> str:
+    return "—" if math.isnan(ratio) else f"{ratio:.2f}×"
 
 
 def convolution() -> str:

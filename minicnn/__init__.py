@@ -4,11 +4,15 @@ The public names, and nothing else.  Start with :mod:`minicnn.models`, follow a 
 the mathematics of one operation, to :mod:`minicnn.conv` for the algorithms and to :mod:`minicnn.tensor` for the engine.
 """
 
+from . import blas_kernel  # noqa: F401  (first of all: it must run before NumPy is loaded)
+
+# isort: split
 from . import conv, data, functional, models, nn, optim, testing, training, weights
 from .backend import device
 from .backend.parallel import get_num_threads, set_num_threads
 from .config import show_config
 from .debug import AnomalyError, detect_anomaly, poison_workspace
+from .profiler import profile
 from .random import manual_seed
 from .tensor import Function, Tensor, enable_grad, is_grad_enabled, no_grad, tensor
 from .weights import load, save
@@ -34,6 +38,7 @@ __all__ = [
     "no_grad",
     "optim",
     "poison_workspace",
+    "profile",
     "save",
     "set_num_threads",
     "show_config",

@@ -1,8 +1,6 @@
 """What minicnn runs on, and what holds it back: versions, BLAS and its kernel, threads, GPU.
 
-OpenBLAS picks its matrix-product kernel by the processor's name.  The wheels NumPy is shipped in carry five kernels
-only, and a processor they have none for falls back to an older one: a Zen 4 or 5, which has AVX-512, is treated as a
-Haswell, which has not, and its matrix products then take nearly twice as long (numpy#27147).
+Why OpenBLAS may use an older kernel than the processor could run, :mod:`minicnn.blas_kernel` tells.
 """
 
 from __future__ import annotations
@@ -17,6 +15,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from . import blas_kernel
+from .backend.cpus import usable_cpus
 from .backend.parallel import get_num_threads
 
 __all__ = ["get_config", "show_config"]
@@ -55,7 +55,7 @@ def get_config() -> dict[str, Any]:
 
     built = np.show_config(mode="dicts")
     blas = next((library for library in threadpool_info() if library["user_api"] == "blas"), None)
-    threads, cpus = get_num_threads(), _cpus()
+    threads, cpus = get_num_threads(), usable_cpus()
     return {
         "minicnn": __version__,
         "Python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
@@ -67,15 +67,12 @@ def get_config() -> dict[str, Any]:
     }
 
 
-def _cpus() -> int:
-    """Return how many CPUs this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _describe_blas(blas: Mapping[str, Any] | None, built_with: str) -> str:
     if blas is None:
         return f"{built_with}, which threadpoolctl does not know"
-    return f"{blas['internal_api']} {blas['version']}, kernel type {blas.get('architecture', 'unknown')}"
+    kernel = blas.get("architecture", "unknown")
+    chosen = ", as minicnn has asked for" if kernel == blas_kernel.CHOSEN else ""
+    return f"{blas['internal_api']} {blas['version']}, kernel type {kernel}{chosen}"
 
 
 def _describe_gpu() -> str:
@@ -120,12 +117,21 @@ def _openblas_notes(blas: Mapping[str, Any], instructions: Set[str]) -> list[str
     if kernel not in _OLDER_KERNELS or not instructions & _AVX512:
         return []
     notes = [
-        f"BLAS: this processor has AVX-512, OpenBLAS uses its {kernel} kernel without it; with "
-        "OPENBLAS_CORETYPE=SkylakeX in the environment float32 matrix products took 1/1.8 of the time on a Zen 5"
+        f"BLAS: this processor has AVX-512, OpenBLAS uses its {kernel} kernel without it; {_remedy()}, float32 matrix "
+        "products took 1/1.8 of the time on a Zen 5"
     ]
     if str(blas["version"]).startswith(_OVERRUNS_ITS_STACK):
         notes.append(
             f"BLAS: OpenBLAS {_OVERRUNS_ITS_STACK} can overrun its stack in float64 products with the {kernel} kernel "
-            "on such a processor; OPENBLAS_CORETYPE=SkylakeX avoids that too"
+            f"on a Zen 4 or 5; {blas_kernel.VARIABLE}=SkylakeX avoids that too"
         )
     return notes
+
+
+def _remedy() -> str:
+    """Return how to get the better kernel."""
+    by_hand = f"with {blas_kernel.VARIABLE}=SkylakeX in the environment"
+    if asked := os.environ.get(blas_kernel.VARIABLE):
+        return f"{by_hand}, where {asked} stands now"
+    known = blas_kernel.better_kernel(blas_kernel.read_cpuinfo())
+    return f"with minicnn imported before NumPy, or {by_hand.removeprefix('with ')}" if known else by_hand

@@ -203,7 +203,9 @@ class Window2d:
         slice(-1, 8, None)
         """
         stride, before = self.stride[axis], self.padding[2 * axis]
-        return slice(windows.start * stride - before, (windows.stop - 1) * stride - before + self.extent[axis])
+        return slice(
+            windows.start * stride - before, (windows.stop - 1) * stride - before + self.extent[axis]
+        )
 
     def at(self, r: int, s: int, p: int, q: int) -> tuple[Any, ...]:
         """Index that picks, from the padded input, what sample (r, s) of each of the P×Q windows sees.

@@ -34,12 +34,18 @@ Array = Any
 
 _numbers = itertools.count()  # the age of each Function
 _operators: dict[str, Callable[..., Any]] = {}
-_mode = threading.local()  # .grad is False inside no_grad()
+
+
+class _Mode(threading.local):
+    grad = True  # False inside no_grad()
+
+
+_mode = _Mode()
 
 
 def is_grad_enabled() -> bool:
     """Whether operations record what backward needs; False inside :func:`no_grad`."""
-    return getattr(_mode, "grad", True)
+    return _mode.grad
 
 
 class _GradMode(ContextDecorator):
@@ -544,30 +550,26 @@ class Function:
         tensors = _as_tensors(inputs)
         arrays = [t.data for t in tensors]
         self.be = backend.of(*arrays)
-        self.shapes = tuple(a.shape for a in arrays)
-        self.dtypes = tuple(a.dtype for a in arrays)
-        record = is_grad_enabled()
-        self.needs = tuple(record and t.requires_grad for t in tensors)
+        self.shapes = tuple([a.shape for a in arrays])  # lists on the way: generators take twice the time
+        self.dtypes = tuple([a.dtype for a in arrays])
+        self.needs = tuple([t._requires_grad and _mode.grad for t in tensors])
         with self.be.silent():
             run = self.forward
             y = observed("forward", self, run, *arrays) if current.observers else run(*arrays)
             if y is None:
                 raise RuntimeError(f"{self.name}: forward must return an array, got None")
             out = Tensor(self.be.asarray(y))
-        if any(self.needs):
+        if True in self.needs:
             # Not the input tensors themselves: their arrays are kept only where forward chose to.
-            self.edges = tuple(
-                (t.creator or t) if need else None for t, need in zip(tensors, self.needs, strict=True)
-            )
+            self.edges = tuple([(t.creator or t) if t._requires_grad else None for t in tensors])
             out._requires_grad = True
             out.creator = self
         return out
 
     def gradients(self, g: Array) -> list[Array | None]:
         """Run ``backward`` and hold it to its contract: one gradient an input, of the input's shape and dtype."""
-        with self.be.silent():
-            result = self.backward(g)
-        grads = list(result) if isinstance(result, tuple | list) else [result]
+        result = self.backward(g)
+        grads = list(result) if isinstance(result, (tuple, list)) else [result]
         if len(grads) != len(self.shapes):
             raise RuntimeError(
                 f"{self.name}: backward must return one gradient an input, got {len(grads)} for {len(self.shapes)}"
@@ -599,22 +601,26 @@ def _walk(root: Tensor, g: Array) -> None:
     grads = _Gradients()
     grads.add(root.creator or root, g, fresh=False)
     while grads.pending:
-        function, g = grads.pop_youngest()
-        if function.edges is None:
-            raise RuntimeError(
-                f"backward: the graph behind this tensor was freed by an earlier backward (at {function.name}); "
-                "run the forward pass again"
-            )
-        edges, run, overlap = function.edges, function.gradients, function.be.may_share_memory
-        results = observed("backward", function, run, g) if current.observers else run(g)
-        kept = [value for value in vars(function).values() if function.be.is_array(value)]
-        function.free()
-        for i, (edge, dx) in enumerate(zip(edges, results, strict=True)):
-            if edge is not None and dx is not None:
-                others = (g, *kept, *results[:i], *results[i + 1 :])
-                alone = 0 not in dx.strides  # a broadcast array has elements that are one in memory
-                fresh = alone and not any(o is not None and overlap(dx, o) for o in others)
-                grads.add(edge, dx, fresh)
+        _step(grads, *grads.pop_youngest())
+
+
+def _step(grads: _Gradients, function: Function, g: Array) -> None:
+    """Carry g = ∂L/∂output back to the Function's inputs, and free all that it has kept."""
+    if function.edges is None:
+        raise RuntimeError(
+            f"backward: the graph behind this tensor was freed by an earlier backward (at {function.name}); "
+            "run the forward pass again"
+        )
+    be, edges, run = function.be, function.edges, function.gradients
+    results = observed("backward", function, run, g) if current.observers else run(g)
+    kept = [value for value in vars(function).values() if be.is_array(value)]
+    function.free()
+    arrays = [g, *kept, *[dx for dx in results if dx is not None]]
+    for edge, dx in zip(edges, results, strict=True):
+        if edge is not None and dx is not None:
+            # A broadcast array has elements that are one in memory.
+            alone = 0 not in dx.strides and sum([be.may_share_memory(dx, other) for other in arrays]) <= 1
+            grads.add(edge, dx, fresh=alone)
 
 
 class _Gradients:
@@ -652,7 +658,7 @@ class _Gradients:
 
 def _accumulate_leaf(leaf: Tensor, dx: Array, fresh: bool) -> None:
     if leaf.grad is None:
-        leaf.grad = dx if fresh and not backend.of(dx).may_share_memory(dx, leaf.data) else dx.copy()
+        leaf.grad = dx if fresh and not backend.of(dx).may_share_memory(dx, leaf.data) else dx.copy("K")
     else:
         leaf.grad += dx
 
@@ -668,19 +674,19 @@ def _sequence(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _as_tensors(values: Sequence[Any]) -> list[Tensor]:
     """Wrap what is no Tensor yet; a Python number takes the dtype of the tensors it meets."""
-    if all(isinstance(v, Tensor) for v in values):
-        return list(values)
-    met = next((v for v in values if isinstance(v, Tensor)), None)
+    tensors = [v for v in values if isinstance(v, Tensor)]
+    if len(tensors) == len(values):
+        return tensors
+    met = tensors[0] if tensors else None
     return [v if isinstance(v, Tensor) else _wrap(v, met) for v in values]
 
 
 def _wrap(value: Any, met: Tensor | None) -> Tensor:
-    if met is None or not isinstance(value, bool | int | float):
+    if met is None or not isinstance(value, (int, float)):
         return Tensor(value) if hasattr(value, "dtype") else tensor(value)
     be = backend.of(met.data)
     kinds = "biuf"  # bool, ints, floats: a number of a later kind than the tensor's keeps its own
-    own = be.asarray(value).dtype.kind
-    if be.is_float(met.dtype) or kinds.index(own) <= kinds.index(met.dtype.kind):
+    if be.is_float(met.dtype) or kinds.index(be.asarray(value).dtype.kind) <= kinds.index(met.dtype.kind):
         try:
             return Tensor(be.asarray(value, dtype=met.dtype))
         except OverflowError:

@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from minicnn.backend import parallel
+from minicnn.backend import parallel, small_products
 from minicnn.backend.cpu import empty_images
 from minicnn.backend.workspace import poisoned
 from minicnn.conv import direct, im2col
@@ -187,7 +187,7 @@ def flops(module: Any, call: Callable[[], np.ndarray]) -> int:
         counted.append(2 * product.size * a.shape[-1])
         return product
 
-    with with_matmul(module, counting):
+    with with_matmul(module, counting), with_matmul(small_products, counting):
         call()
     return sum(counted)
 

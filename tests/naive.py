@@ -75,9 +75,14 @@ def sigmoid(x):
 def dropout(x, seed, p=0.5, training=True, scale_at_test=False):
     if not training:
         return x * (1 - p) if scale_at_test else x
-    kept = np.random.default_rng(seed).random(x.shape, dtype=np.float32) >= p
+    # One draw for each channel of each pixel in turn: a digit to base 256, and all others where that is p's own.
+    rng = np.random.default_rng(seed)
+    last = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
+    digits = rng.integers(2**64, size=(x.size + 7) // 8, dtype=np.uint64).tobytes()[: x.size]
+    drawn = [d / 256 + (rng.random() / 256 if d == p * 256 // 1 != p * 256 else 0) for d in digits]
+    kept = np.reshape([u >= p for u in drawn], last.shape)
     scale = 1 if scale_at_test or p == 1 else 1 / (1 - p)
-    return np.where(kept, x * scale, 0)
+    return np.where(np.moveaxis(kept, -1, 1) if x.ndim > 2 else kept, x * scale, 0)
 
 
 # Reductions

@@ -23,7 +23,7 @@ from minicnn.ops.relu import ReLU
 from minicnn.training.pictures import write_pictures
 from minicnn.weights import load, read_metadata, save
 
-COMMANDS = ["train", "eval", "predict", "summary", "ledger", "gradcheck", "convert", "config"]
+COMMANDS = ["train", "eval", "predict", "summary", "ledger", "gradcheck", "bench", "convert", "config"]
 FILES = {"settings.json", "metrics.jsonl", "checkpoint.safetensors", "best.safetensors"}
 PICTURES = {"learning-curve.png", "filters.png", "confusion-matrix.png"}
 

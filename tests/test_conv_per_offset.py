@@ -20,6 +20,7 @@ from convolutions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minicnn.backend import small_products
 from minicnn.backend.workspace import scratch
 from minicnn.conv import im2col_chunked, per_offset
 from minicnn.conv.problem import DIRECTIONS
@@ -148,6 +149,7 @@ def test_a_1x1_kernel_has_its_products_on_the_arrays_themselves():
         with (
             patch.object(per_offset, "scratch", wraps=scratch) as scratched,
             with_matmul(per_offset, noting),
+            with_matmul(small_products, noting),
         ):
             call()
         assert len(made) == 3

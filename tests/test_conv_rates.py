@@ -155,7 +155,7 @@ def test_the_model_shares_among_the_threads_what_they_can_share():
     assert one - calls == pytest.approx(2 * (two - calls))
     three = shared_counts(work, 3)
     np.testing.assert_allclose(
-        three[:7], shared_counts(work, 1)[:7] / 2
+        three[:8], shared_counts(work, 1)[:8] / 2
     )  # four tasks, three threads: two turns
 
 
@@ -178,7 +178,7 @@ def test_the_choice_does_not_depend_on_the_threads_in_use(monkeypatch):
 def test_rates_that_make_an_algorithm_dear_turn_the_choice(monkeypatch):
     problem = Problem((8, 256, 28, 28), 256, Window2d.of("test", 3, padding=1))
     monkeypatch.setattr(
-        kept, "_known", {"x": DEFAULT, "y": Rates(*([0.0] * 7), call=1.0, step=1.0, threads=2)}
+        kept, "_known", {"x": DEFAULT, "y": Rates(*([0.0] * 8), call=1.0, step=1.0, threads=2)}
     )
     monkeypatch.setenv("MINICNN_RATES", "x")
     assert fastest(problem, "forward") == "winograd_4x4"

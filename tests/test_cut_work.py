@@ -63,16 +63,32 @@ def test_a_matrix_product_is_cut_along_the_longer_side(rows, inner, columns):
 def test_a_large_result_of_short_sums_is_cut_into_rows():
     """However much wider it is than high: a piece is contiguous, and as large as the limit."""
     a, b = fill((6, 3)), fill((3, 8), seed=1)
+    usual = {"_THIN": 4, "_RESULT": 12, "_LOWEST": 1}
     for limits, rows in (
         ({}, [1, 2, 1, 2]),
-        ({"_THIN": 3}, []),
-        ({"_RESULT": 25}, []),
+        ({"_THIN": 3}, [6]),
+        ({"_RESULT": 25}, [6]),
         ({"_RESULT": 1}, [1] * 6),
+        ({"_LOWEST": 2}, [2] * 3),
     ):
-        with patch.multiple(matmul, **{"_THIN": 4, "_RESULT": 12, **limits}):
+        with patch.multiple(matmul, **{**usual, **limits}):
             y, shapes = products(matmul, lambda: matmul.matmul(a, b))
-        assert sorted(shapes) == sorted(((n, 3), (3, 8)) for n in rows or [6])
+        assert sorted(shapes) == sorted(((n, 3), (3, 8)) for n in rows)
         np.testing.assert_allclose(y, a @ b, rtol=1e-12)
+
+
+def test_few_rows_times_a_large_matrix_are_cut_along_the_sums():
+    """Its rows are read as they are in memory; if they are not rows there, it is cut along the columns."""
+    a, b = fill((3, 10)), fill((10, 8), seed=1)
+    usual = {"_TASK": 10, "_NARROWEST": 2, "_FEW": 3, "_TERMS": 3}
+    for limits, inner in (({}, [3, 3, 4]), ({"_FEW": 2}, []), ({"_TERMS": 6}, []), ({"_TASK": 121}, [10])):
+        with patch.multiple(matmul, **{**usual, **limits}):
+            y, shapes = products(matmul, lambda: matmul.matmul(a, b))
+        assert sorted(shapes) == ([((3, n), (n, 8)) for n in inner] or [((3, 10), (10, 2))] * 4)
+        np.testing.assert_allclose(y, a @ b, rtol=1e-12)
+    with patch.multiple(matmul, **usual):
+        _, shapes = products(matmul, lambda: matmul.matmul(a, np.asfortranarray(b)))
+    assert shapes == [((2, 10), (10, 3))] * 4
 
 
 def test_few_rows_times_a_transposed_matrix_are_multiplied_the_other_way_round():

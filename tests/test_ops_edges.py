@@ -139,13 +139,37 @@ def test_softmax_of_large_and_infinite_logits(function):
 
 
 def test_dropout_keeps_what_is_drawn_at_p_and_drops_what_is_below():
-    class Fixed:
-        def random(self, shape, dtype):
-            return np.array([0.0, 0.25, 0.5], dtype)
+    """A draw is a digit to base 256, and only where that is p's own a number for the digits that follow."""
 
-    for p, kept in ((0.0, [1, 1, 1]), (0.25, [0, 1, 1]), (0.5, [0, 0, 1])):
-        y = F.dropout(tensor([1.0, 1.0, 1.0]), p, generator=Fixed())
-        np.testing.assert_allclose(y.data, np.array(kept) / (1 - p))
+    class Fixed:
+        def integers(self, high, size, dtype):
+            assert (high, size, dtype) == (1 << 64, 1, np.uint64)
+            return np.array([0, 63, 64, 64, 64, 255, 0, 0], np.uint8).view(np.uint64)
+
+        def random(self, count):
+            return np.array([0.0, 0.5, 0.75])[:count]
+
+    quarter = 0.25  # 64 of 256, to the last bit
+    for p, kept in (
+        (0.0, [1, 1, 1, 1, 1, 1]),
+        (quarter, [0, 0, 1, 1, 1, 1]),
+        (quarter + 0.25 / 256, [0, 0, 0, 1, 1, 1]),
+        (quarter + 0.5 / 256, [0, 0, 0, 1, 1, 1]),
+        (quarter + 0.625 / 256, [0, 0, 0, 0, 1, 1]),
+        (255 / 256, [0, 0, 0, 0, 0, 1]),
+        (1.0, [0, 0, 0, 0, 0, 0]),
+    ):
+        y = F.dropout(tensor([1.0] * 6), p, generator=Fixed(), scale_at_test=True)
+        np.testing.assert_array_equal(y.data, kept, err_msg=str(p))
+
+
+def test_dropout_drops_infinities():
+    x = leaf([INF, -INF, np.nan] * 100)
+    y = F.dropout(x, 0.5, generator=np.random.default_rng(0))
+    (dx,) = gradient_of(y, x, g=x.data)
+    for values in (y.data, dx):
+        assert 80 < (values == 0).sum() < 220
+        assert not np.isfinite(values[values != 0]).any()
 
 
 # Maxima that tie

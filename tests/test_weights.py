@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from minicnn import nn, tensor
-from minicnn.weights import load, read_metadata, save, save_npz
 from minicnn.atomic import replacing
+from minicnn.weights import load, read_metadata, save, save_npz
 
 DTYPES = ["?", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f2", "f4", "f8"]
 

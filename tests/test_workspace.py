@@ -311,7 +311,12 @@ def test_convolutions_do_not_read_what_nobody_wrote(algorithm, threads):
             y.backward(np.cos(np.arange(y.size)).reshape(y.shape))
         return [y.data, *(t.grad for t in tensors)]
 
-    for options in ({}, {"padding": (3, 0, 0, 4)}, {"padding": 2, "stride": 2}, {"padding": (3, 0, 0, 4), "dilation": 2}):
+    for options in (
+        {},
+        {"padding": (3, 0, 0, 4)},
+        {"padding": 2, "stride": 2},
+        {"padding": (3, 0, 0, 4), "dilation": 2},
+    ):
         for images in (x, laid_out):
             same_when_poisoned(lambda i=images, o=options: step(i, o))
 

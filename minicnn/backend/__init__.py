@@ -40,6 +40,13 @@ def of(*arrays: Array) -> Any:
     >>> of(np.zeros(2), np.ones(3)).__name__
     'minicnn.backend.cpu'
     """
+    for array in arrays:
+        if type(array) is not cpu.Array:  # it nearly always is, and every operation asks
+            return _of_others(arrays)
+    return cpu
+
+
+def _of_others(arrays: tuple[Array, ...]) -> Any:
     shapes_only = [meta.is_array(array) for array in arrays]
     if any(shapes_only):
         if not all(shapes_only):

@@ -7,6 +7,7 @@ number of threads, and scatter-add.
 
 from __future__ import annotations
 
+from math import prod as _prod
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,9 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     arange,
     argmax,
     asarray,
-    broadcast_shapes,
+    broadcast,
     broadcast_to,
     clip,
-    concatenate,
     copyto,
     divide,
     divmod,
@@ -37,8 +37,10 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     maximum,
     may_share_memory,
     minimum,
+    moveaxis,
     multiply,
     negative,
+    power,
     put_along_axis,
     result_type,
     sqrt,
@@ -54,9 +56,11 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     zeros_like,
 )
 
-from .channel_sum import channel_sum  # noqa: F401  (part of the seam too)
+from . import pooling  # noqa: F401  (part of the seam too: see ops.max_pool2d)
+from .channel_sum import channel_sum, channel_sums  # noqa: F401  (part of the seam too)
+from .elementwise import concatenate, in_pieces, select  # noqa: F401  (and these)
 from .matmul import matmul  # noqa: F401  (and this)
-from .workspace import unwritten as _unwritten  # no part of the seam
+from .workspace import empty, empty_like, scratch  # noqa: F401  (and these)
 
 Generator = np.random.Generator
 Array = np.ndarray
@@ -64,7 +68,7 @@ Array = np.ndarray
 
 def is_array(value: Any) -> bool:
     """Whether `value` is an array (or array scalar) of this backend."""
-    return isinstance(value, np.ndarray | np.generic)
+    return isinstance(value, (np.ndarray, np.generic))
 
 
 def device_of(array: Array) -> str:
@@ -84,7 +88,7 @@ def to_numpy(array: Array) -> Array:
 
 def is_float(dtype: Any) -> bool:
     """Whether `dtype` is a real floating-point type: the only kind that has gradients."""
-    return np.issubdtype(dtype, np.floating)
+    return np.dtype(dtype).kind == "f"
 
 
 def lowest(dtype: Any) -> float:
@@ -102,19 +106,29 @@ def new_generator(seed: int | None = None) -> Generator:
     return np.random.default_rng(seed)
 
 
-def random_uniform(generator: Generator, shape: tuple[int, ...]) -> Array:
-    """Uniform float32 draws from [0, 1)."""
-    return generator.random(shape, dtype=np.float32)
+def random_mask(generator: Generator, shape: tuple[int, ...], p: float) -> Array:
+    """Return booleans, each False with probability `p` and independent of all others.
 
+    As one compares decimal fractions: by the first digit, here to base 256, and only where that is p's own by the
+    digits that follow.  So an element costs little more than one random byte, and p is met exactly.  The draws run
+    over the pixels and for each over its channels, as images lie in memory.
 
-def empty(shape: tuple[int, ...], dtype: Any = float) -> Array:
-    """Return an uninitialised array."""
-    return _unwritten(np.empty(shape, dtype))
-
-
-def empty_like(array: Array, dtype: Any = None) -> Array:
-    """Return an uninitialised array of the same shape and memory layout."""
-    return _unwritten(np.empty_like(array, dtype))
+    Examples
+    --------
+    >>> random_mask(new_generator(0), (2, 3), 0.5)
+    array([[False,  True,  True],
+           [ True,  True,  True]])
+    """
+    size = _prod(shape)
+    digits = generator.integers(1 << 64, size=-(-size // 8), dtype=np.uint64).view(np.uint8)[:size]
+    first = int(p * 256)
+    kept = digits >= first
+    if rest := p * 256 - first:
+        ties = np.flatnonzero(digits == first)
+        kept[ties] = generator.random(len(ties)) >= rest
+    if len(shape) < 3:
+        return kept.reshape(shape)
+    return np.moveaxis(kept.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
 
 
 def empty_images(n: int, c: int, h: int, w: int, dtype: Any) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy import (  # noqa: F401  (the seam: operations reach these names through the backend)
     abs,
     add,
-    broadcast_shapes,
+    broadcast,
     clip,
     divide,
     divmod,
@@ -34,8 +34,10 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     log,
     maximum,
     minimum,
+    moveaxis,
     multiply,
     negative,
+    power,
     result_type,
     sqrt,
     square,
@@ -128,9 +130,9 @@ def empty(shape: Any, dtype: Any = float) -> MetaArray:
 zeros = empty
 
 
-def empty_like(array: Any, dtype: Any = None) -> MetaArray:
-    """Return an array of the same shape."""
-    return empty(array.shape, dtype or array.dtype)
+def empty_like(array: Any, dtype: Any = None, shape: Any = None) -> MetaArray:
+    """Return an array of the same shape, or of another."""
+    return empty(array.shape if shape is None else shape, dtype or array.dtype)
 
 
 zeros_like = empty_like
@@ -154,6 +156,11 @@ def asarray(value: Any, dtype: Any = None) -> MetaArray:
     return empty(array.shape, dtype or array.dtype)
 
 
+def scratch(purpose: str, shape: tuple[int, ...], dtype: Any) -> MetaArray:
+    """Return an array of this shape."""
+    return empty(shape, dtype)
+
+
 def empty_images(n: int, c: int, h: int, w: int, dtype: Any) -> MetaArray:
     """Return a batch of images."""
     return empty((n, c, h, w), dtype)
@@ -164,9 +171,9 @@ def full_images(n: int, c: int, h: int, w: int, dtype: Any, value: float) -> Met
     return empty((n, c, h, w), dtype)
 
 
-def random_uniform(generator: Generator, shape: tuple[int, ...]) -> MetaArray:
-    """Return an array of float32; nothing is drawn."""
-    return empty(shape, np.float32)
+def random_mask(generator: Generator, shape: tuple[int, ...], p: float) -> MetaArray:
+    """Return an array of booleans; nothing is drawn."""
+    return empty(shape, bool)
 
 
 # What NumPy does with values
@@ -227,9 +234,26 @@ def channel_sum(x: Array) -> MetaArray:
     return empty(x.shape[1:2], x.dtype)
 
 
+def channel_sums(terms: Any, *arrays: Array) -> list[MetaArray]:
+    """Return one number a channel, of each term."""
+    return [channel_sum(arrays[-1]) for _ in terms(*arrays)]
+
+
+def in_pieces(step: Any, *arrays: Array, whole: int | None = None) -> MetaArray:
+    """Return the last array, the result: nothing is computed."""
+    return arrays[-1]
+
+
+def select(kept: Array, x: Array, out: Array) -> None:
+    """Do nothing: there is nothing to write."""
+
+
 def may_share_memory(a: Any, b: Any) -> bool:
     """Yes: nobody may write into a shape."""
     return True
+
+
+pooling = None  # the operations' own, plain formulation does
 
 
 # Where it is

@@ -4,6 +4,15 @@ NumPy releases the interpreter lock inside copies, elementwise loops and matrix 
 run them side by side.  Two rules make the result independent of how many there are: the *problem* decides how work is
 cut into tasks, never the thread count, and no two tasks write the same memory.  While tasks run, the BLAS library is
 held to one thread of its own; it would otherwise start as many as there are cores in each of ours.
+
+Nobody waits for a thread that has not begun.  The caller invites helpers, works through the tasks itself, closes the
+work to whoever comes now, and waits for those that came in time::
+
+    caller   invite ─ task 0 ─ task 2 ─ task 3 ─ close, wait ─┐
+    worker        └──── task 1 ──────── task 4 ───────────────┴▶ done
+
+So a call ends wherever its helpers are: busy with other calls, never started, or gone, as they are in a forked child
+and when the interpreter shuts down.
 """
 
 from __future__ import annotations
@@ -13,92 +22,130 @@ import itertools
 import operator
 import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from queue import SimpleQueue
 
-from threadpoolctl import ThreadpoolController
+from .blas_limit import hold_for_good, one_blas_thread
+from .cpus import usable_cpus
 
 __all__ = ["get_num_threads", "one_blas_thread", "parallel_for", "set_num_threads"]
 
 
 def _default_threads() -> int:
-    """Return OMP_NUM_THREADS where it is set to a number, else the CPUs this process may run on."""
+    """Return OMP_NUM_THREADS where it is set to a number, else the CPUs this process may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return int(asked) if asked.isdigit() and int(asked) > 0 else usable_cpus()
+
+
+class _Inside(threading.local):
+    a_task = False  # whether this thread is running one
+
+
+_inside = _Inside()
+
+
+class _Work:
+    """The tasks of one call, and who is at work on them."""
+
+    def __init__(self, count: int, task: Callable[[int], None]) -> None:
+        self.count, self.task = count, task
+        self.numbers = itertools.count()  # next() on it is atomic: each number is handed out once
+        self.errors: list[BaseException] = []
+        self.lock = threading.Lock()
+        self.closed = False
+        self.begun = self.ended = 0  # helpers
+        self.departures: SimpleQueue[None] = SimpleQueue()
+
+    def run(self) -> None:
+        _inside.a_task = True
+        try:
+            while not self.errors and (i := next(self.numbers)) < self.count:
+                self.task(i)
+        except BaseException as error:  # carried to the calling thread, Ctrl-C included
+            self.errors.append(error)
+        finally:
+            _inside.a_task = False
+
+    def help(self) -> None:
+        with self.lock:
+            if self.closed:
+                return
+            self.begun += 1
+        self.run()
+        with self.lock:
+            self.ended += 1
+        self.departures.put(None)
+
+    def finish(self) -> None:
+        """Let no more helpers begin, and wait for those that have."""
+        while True:
+            try:
+                with self.lock:
+                    self.closed = True
+                while self.ended < self.begun:
+                    self.departures.get()
+                break
+            except BaseException as interruption:  # Ctrl-C: nobody may go on writing after we have returned
+                self.errors.append(interruption)
+        del self.task  # and its arrays, which the invitations still under way would hold
+
+
+class _Workers:
+    """Threads that wait for invitations, started with the first one."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.started = number, 0
+        self.lock = threading.RLock()  # a signal handler or a finalizer may compute, in the midst of this
+        self.invitations: SimpleQueue[tuple[contextvars.Context, _Work] | None] = SimpleQueue()
+
+    def invite(self, work: _Work, helpers: int) -> None:
+        if self.started < self.number:
+            self.start()
+        for _ in range(helpers):
+            # In a copy of the caller's context each: NumPy keeps its error state there.
+            self.invitations.put((contextvars.copy_context(), work))
+
+    def start(self) -> None:
+        with self.lock:
+            while self.started < self.number:
+                # Daemons: at exit nobody has to end them, and none is in a task but for another daemon.
+                thread = threading.Thread(None, _serve, "minicnn", (self.invitations,), daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # the system has no thread to give, or the interpreter is shutting down
+                    return
+                self.started += 1
+
+    def dismiss(self) -> None:
+        with self.lock:
+            self.number = 0
+            for _ in range(self.started):
+                self.invitations.put(None)
+
+
+def _serve(invitations: SimpleQueue[tuple[contextvars.Context, _Work] | None]) -> None:
+    """Accept one invitation after the other, as a worker thread, until it is dismissed."""
+    hold_for_good()
+    while (invitation := invitations.get()) is not None:
+        context, work = invitation
+        context.run(work.help)
 
 
 class _Pool:
-    """The process's worker threads, started at the first use and forgotten by a forked child."""
+    """The process's worker threads; the calling thread is one more."""
 
-    def __init__(self) -> None:
-        self.threads = _default_threads()
-        self.start_afresh()
+    def __init__(self, threads: int) -> None:
+        self.set(threads)
+
+    def set(self, threads: int) -> None:
+        self.threads, self.workers = threads, _Workers(threads - 1)
 
     def forget(self) -> None:
-        """In a forked child: the threads are gone, and with them whoever held BLAS to one of its own."""
-        if self.blas.users:
-            self.blas.limiter.restore_original_limits()
-        self.start_afresh()
-
-    def start_afresh(self) -> None:
-        self.lock = threading.Lock()
-        self.executor: ThreadPoolExecutor | None = None
-        self.blas = _BlasLimit()
-
-    def resize(self, threads: int) -> None:
-        with self.lock:
-            if self.executor is not None:
-                self.executor.shutdown(wait=False)
-            self.executor, self.threads = None, threads
-
-    def submit(self, work: Callable[[], None], copies: int) -> list[Future[None]]:
-        with self.lock:
-            if self.executor is None:
-                self.executor = ThreadPoolExecutor(max(self.threads - 1, 1), "minicnn")
-            try:
-                # In a copy of the caller's context each: NumPy keeps its error state there.
-                return [self.executor.submit(contextvars.copy_context().run, work) for _ in range(copies)]
-            except RuntimeError:  # the interpreter is shutting down: the caller does all the work itself
-                return []
-            except BaseException:
-                # Ctrl-C while a thread was being started: the executor may not know of it, would not end it, and
-                # the process would wait for it for ever.  Told to shut down, every thread ends by itself.
-                self.executor.shutdown()
-                self.executor = None
-                raise
+        """In a forked child, the workers are gone, and whoever held a lock."""
+        self.set(self.threads)
 
 
-class _BlasLimit:
-    """Holds BLAS to one thread while anyone is inside, however deep and from however many threads."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.controller: ThreadpoolController | None = None
-        self.limiter: Any = None
-
-    def enter(self) -> None:
-        with self.lock:
-            if self.users == 0:
-                self.controller = self.controller or ThreadpoolController()
-                self.limiter = self.controller.limit(limits=1, user_api="blas")
-            self.users += 1
-
-    def leave(self) -> None:
-        with self.lock:
-            self.users -= 1
-            if self.users == 0:
-                self.limiter.restore_original_limits()
-
-
-_pool = _Pool()
-_inside = threading.local()  # .a_task is True while this thread runs a task
+_pool = _Pool(_default_threads())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.forget)
 
@@ -106,7 +153,8 @@ if hasattr(os, "register_at_fork"):
 def set_num_threads(n: int) -> None:
     """Set how many threads share the work of one operation.
 
-    The results do not depend on it, to the last bit.
+    The results do not depend on it, to the last bit.  Operations that other threads are computing end with the number
+    they began with.
 
     Parameters
     ----------
@@ -127,37 +175,25 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not hasattr(n, "__index__") or n < 1:
         raise ValueError(f"set_num_threads: n must be an int of at least 1, got {n!r}")
-    _pool.resize(operator.index(n))
+    workers = _pool.workers
+    _pool.set(operator.index(n))
+    workers.dismiss()
 
 
 def get_num_threads() -> int:
     """Return how many threads share the work of one operation.
 
-    At the start that is OMP_NUM_THREADS, or else the number of CPUs this process may run on.
+    At the start that is OMP_NUM_THREADS, or else the number of CPUs this process may use: those it may run on, or fewer
+    where its container has a quota.
     """
     return _pool.threads
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold the BLAS library to one thread inside the block, and restore its own number after it.
-
-    Blocks may nest and overlap between threads; the first one in sets the limit and the last one out lifts it.
-    Entering costs about 11 µs, and next to nothing within another such block.
-    """
-    blas = _pool.blas
-    blas.enter()
-    try:
-        yield
-    finally:
-        blas.leave()
 
 
 def parallel_for(count: int, task: Callable[[int], None]) -> None:
     """Call ``task(0)`` … ``task(count - 1)``, shared among the threads, and return when all are done.
 
-    Tasks must write to disjoint memory.  A task that calls :func:`parallel_for` itself runs the inner tasks one after
-    the other.  The calling thread works too, so progress never waits for a free worker.
+    Tasks must write to disjoint memory, and not fork.  A task that calls :func:`parallel_for` itself runs the inner
+    tasks one after the other.  The calling thread works too, so progress never waits for a free worker.
 
     Parameters
     ----------
@@ -180,34 +216,24 @@ def parallel_for(count: int, task: Callable[[int], None]) -> None:
     """
     helpers = min(_pool.threads, count) - 1
     with one_blas_thread():
-        if helpers < 1 or getattr(_inside, "a_task", False):
+        if helpers < 1 or _inside.a_task:
             for i in range(count):
                 task(i)
         else:
-            _share(count, task, helpers)
+            _share(_Work(count, task), helpers)
 
 
-def _share(count: int, task: Callable[[int], None], helpers: int) -> None:
-    numbers = itertools.count()  # next() on it is atomic: each number is handed out once
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        _inside.a_task = True
-        try:
-            while not errors and (i := next(numbers)) < count:
-                task(i)
-        except BaseException as error:  # carried to the calling thread, Ctrl-C included
-            errors.append(error)
-        finally:
-            _inside.a_task = False
-
-    futures = _pool.submit(work, helpers)
-    work()
-    begun = [future for future in futures if not future.cancel()]
+def _share(work: _Work, helpers: int) -> None:
     try:
-        wait(begun)
-    except BaseException as interruption:  # Ctrl-C: nobody may go on writing after we have returned
-        errors.append(interruption)
-        wait(begun)
-    if errors:
-        raise errors[0]
+        _pool.workers.invite(work, helpers)
+        work.run()
+    except BaseException as interruption:  # Ctrl-C between the tasks
+        work.errors.append(interruption)
+    work.finish()
+    if work.errors:
+        error = work.errors[0]
+        work.errors.clear()
+        try:
+            raise error
+        finally:
+            del error  # whose traceback holds this frame: a cycle, and the arrays in it

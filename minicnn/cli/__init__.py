@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import config, convert, evaluate, gradcheck, ledger, predict, summary, train
+from . import bench, config, convert, evaluate, gradcheck, ledger, predict, summary, train
 from .arguments import Parser
 
 __all__ = ["main"]
@@ -23,6 +23,7 @@ _COMMANDS = {
     "summary": summary,
     "ledger": ledger,
     "gradcheck": gradcheck,
+    "bench": bench,
     "convert": convert,
     "config": config,
 }

@@ -16,11 +16,11 @@ from typing import Any
 
 from .. import backend
 from ..geometry import Pair, Window2d
-from .check import check_groups, check_kernel, check_out, check_problem, check_shape
 from .algorithms import algorithms
-from .rates import calibrate
+from .check import check_groups, check_kernel, check_out, check_problem, check_shape
 from .choice import choose, use
 from .problem import Problem
+from .rates import calibrate
 
 __all__ = ["algorithms", "calibrate", "conv2d", "conv2d_backward_data", "conv2d_backward_weight", "use"]
 

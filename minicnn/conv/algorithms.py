@@ -17,7 +17,7 @@ __all__ = ["ALGORITHMS", "Algorithm", "algorithms"]
 
 
 class Algorithm(Protocol):
-    """A module, or an object, with the three directions on validated NumPy arrays, and what they can do at what cost."""
+    """A module or an object with the three directions, on validated NumPy arrays, and what each can do at what cost."""
 
     def supports(self, problem: Problem, direction: Direction) -> Literal[True] | No:
         """Whether it can compute this; if not, the reason."""

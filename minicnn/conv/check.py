@@ -7,7 +7,7 @@ from typing import Any
 from .. import backend
 from ..geometry import Window2d
 
-__all__ = ["check_dtypes", "check_groups", "check_kernel", "check_out", "check_shape", "check_problem"]
+__all__ = ["check_dtypes", "check_groups", "check_kernel", "check_out", "check_problem", "check_shape"]
 
 
 def check_kernel(op: str, w: Any) -> tuple[int, int]:

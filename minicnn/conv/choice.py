@@ -1,4 +1,4 @@
-"""Which algorithm computes a convolution: the one named, those preferred by :func:`use`, or the fastest by the model."""
+"""Which algorithm computes a convolution: the one named, one preferred by :func:`use`, or the model's fastest."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from .. import backend
 from . import meta
 from .algorithms import ALGORITHMS, Algorithm
-from .rates import rates
 from .model import Rates, seconds
 from .problem import Direction, Problem
+from .rates import rates
 
 __all__ = ["choose", "fastest", "use"]
 

@@ -1,4 +1,4 @@
-"""Cutting a batch of images into chunks, and taking the pixels of one, with zeros where it reaches beyond the images."""
+"""Cutting a batch of images into chunks, and taking the pixels of one, with zeros where it reaches beyond them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def slab(x: np.ndarray, images: slice, rows: slice, columns: slice) -> np.ndarra
     The rectangle may lie outside the images, partly or altogether: there it has zeros.  It is a view of x where it
     lies inside and x has its channels last in memory; else scratch memory, valid until this thread's next call.
     """
-    _, c, height, width = x.shape
+    c = x.shape[1]
     pixels = x[images].transpose(0, 2, 3, 1)
     inside = pixels[:, max(rows.start, 0) : max(rows.stop, 0), max(columns.start, 0) : max(columns.stop, 0)]
     size = rows.stop - rows.start, columns.stop - columns.start

@@ -25,6 +25,7 @@ import numpy as np
 
 from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
+from ..backend.small_products import multiply, operand
 from ..backend.workspace import scratch
 from ..geometry import Window2d
 from . import chunks
@@ -152,13 +153,13 @@ def forward(
     With `relu`, its positive part.
     """
     n, k, p, q = out.shape
-    kernels = kernel_matrix(w, groups).swapaxes(1, 2)
+    kernels = operand(kernel_matrix(w, groups).swapaxes(1, 2))
     pieces = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), PRODUCT_ROWS)
     y = out if _is_channels_last(out) else empty_images(n, k, p, q, out.dtype)
 
     def task(i: int) -> None:
         rows = _pixel_rows(y, pieces[i], groups)
-        np.matmul(_unfold(x, window, groups, pieces[i]), kernels, out=rows)
+        multiply(_unfold(x, window, groups, pieces[i]), kernels, out=rows)
         finish(rows, None if b is None else b.reshape(groups, 1, -1), relu)
 
     parallel_for(len(pieces), task)
@@ -203,7 +204,7 @@ def _add_samples(g: np.ndarray, samples: np.ndarray, dx: np.ndarray, window: Win
     entries = product.reshape(groups, n, p, q, c // groups)
     top = window.padding[0] - rows.start * window.stride[0]
     for r, s in window.offsets():
-        np.matmul(g, samples[r, s], out=product)
+        multiply(g, samples[r, s], out=product)
         here, there = _inside(r * window.dilation[0] - top, window.stride[0], height, p)
         across, along = _inside(s * window.dilation[1] - window.padding[2], window.stride[1], width, q)
         pixels[:, :, there, along] += entries[:, :, here, across]

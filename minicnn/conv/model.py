@@ -1,9 +1,10 @@
 """How long a convolution will take: the work that an algorithm describes, at the rates of this machine.
 
-The model is linear.  A matrix product of (rows × inner) by (inner × columns) takes a time for each multiply-add, one for
-each element of the three matrices, which must be read, packed or written, and one for getting there at all; a pass over
-memory takes a time for each byte and for each contiguous run of bytes; each call of NumPy takes a time in which other
-threads wait, for the interpreter is locked::
+The model is linear.  A matrix product of (rows × inner) by (inner × columns) takes a time for each multiply-add, one
+for each element of the three matrices, which must be read, packed or written, and one for getting there at all.  Where
+BLAS does not pack (:mod:`minicnn.backend.small_products`) there is another time for a multiply-add, and that is all.  A
+pass over memory takes a time for each byte and for each contiguous run of bytes; each call of NumPy takes a time in
+which other threads wait, for the interpreter is locked::
 
     seconds = Σ over products, passes (count · rates) / threads that find work  +  calls · rate
 
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..backend.small_products import is_small
 from .work import Work
 
 __all__ = ["DEFAULT", "Rates", "counts", "seconds", "shared_counts"]
@@ -35,6 +37,7 @@ class Rates(NamedTuple):
     left: float  # an element of the left matrix
     right: float
     result: float
+    small: float  # a multiply-add of a product that is not packed
     byte: float  # written in a pass
     run: float  # contiguous bytes of a pass, however many
     call: float  # of NumPy
@@ -48,6 +51,7 @@ DEFAULT = Rates(
     left=2e-10,
     right=2e-10,
     result=2e-10,
+    small=1.3e-11,
     byte=1e-10,
     run=4e-9,
     call=1.5e-6,
@@ -63,17 +67,20 @@ def counts(work: Work) -> np.ndarray:
     Examples
     --------
     >>> from minicnn.conv.work import Pass, Product
-    >>> counts(Work((Product(2, 10, 20, 30),), (Pass(moved=800, run=80),), calls=3)).astype(int)
-    array([    2, 12000,   400,  1200,   600,   800,    10,     3,     0])
+    >>> counts(Work((Product(2, 500, 400, 300),), (Pass(moved=800, run=80),), calls=3)).astype(int)
+    array([        2, 120000000,    400000,    240000,    300000,         0,       800,        10,         3,         0])
     """
     total = np.zeros(len(Rates._fields) - 1)
     for count, rows, inner, columns in work.products:
-        total[:5] += count * np.array(
-            [1, rows * inner * columns, rows * inner, inner * columns, rows * columns]
-        )
+        total[0] += count
+        if is_small(rows, inner, columns):
+            total[5] += count * rows * inner * columns
+        else:
+            total[1] += count * rows * inner * columns
+            total[2:5] += count * rows * inner, count * inner * columns, count * rows * columns
     for moved, run in work.passes:
-        total[5:7] += moved, moved / max(run, 1)
-    total[7:] = work.calls, work.steps
+        total[6:8] += moved, moved / max(run, 1)
+    total[8:] = work.calls, work.steps
     return total
 
 
@@ -83,11 +90,11 @@ def shared_counts(work: Work, threads: int) -> np.ndarray:
     Examples
     --------
     >>> from minicnn.conv.work import Pass
-    >>> shared_counts(Work(passes=(Pass(moved=900, run=90),), tasks=3, calls=3), threads=2)[5:8]
+    >>> shared_counts(Work(passes=(Pass(moved=900, run=90),), tasks=3, calls=3), threads=2)[6:9]
     array([600.        ,   6.66666667,   3.        ])
     """
     total, tasks = counts(work), max(work.tasks, 1)
-    total[:7] *= math.ceil(tasks / threads) / tasks
+    total[:8] *= math.ceil(tasks / threads) / tasks
     return total
 
 

@@ -35,6 +35,7 @@ import numpy as np
 
 from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
+from ..backend.small_products import are_small, multiply, operand
 from ..backend.workspace import scratch
 from ..geometry import Window2d
 from . import im2col_chunked
@@ -119,6 +120,7 @@ def _work_for_images(problem: Problem, backward: bool) -> Work:
     pixel = groups * _widest(blocks) * size
     sums = max((grid.reach for grid in grids), default=0) * pixel
     several = samples > 1
+    copied = several or (not backward and are_small(inner, outer))
     return Work(
         products(
             [(grid.reach, inner, block.stop - block.start) for grid in grids for block in blocks],
@@ -131,7 +133,7 @@ def _work_for_images(problem: Problem, backward: bool) -> Work:
         ),
         tasks=len(pieces) * len(blocks),
         calls=len(pieces) * len(blocks) * (8 + 4 * samples),
-        shared=several * samples * groups * inner * outer * size,
+        shared=copied * samples * groups * inner * outer * size,
         private=private + several * sums,
     )
 
@@ -201,7 +203,10 @@ def forward(
     """
     n, k, p, q = out.shape
     y = out if out.transpose(0, 2, 3, 1).flags.c_contiguous else empty_images(n, k, p, q, out.dtype)
-    _convolve(x, _by_offset(w, groups).swapaxes(-1, -2), b, window, y, relu)
+    kernels = w.reshape(groups, k // groups, -1, *window.kernel).transpose(3, 4, 0, 2, 1)
+    if not are_small(*kernels.shape[-2:]):
+        kernels = np.ascontiguousarray(kernels.swapaxes(-1, -2)).swapaxes(-1, -2)
+    _convolve(x, operand(kernels), b, window, y, relu)
     if y is not out:
         out[...] = y
 
@@ -322,10 +327,11 @@ def _convolve(
         sums = _rows(room, grid)
         for r, s, seen in _shifts(x, chunk, grid, groups):
             if r == s == 0:
-                np.matmul(seen, kernels[r, s, ..., block], out=sums)
+                multiply(seen, kernels[r, s, ..., block], out=sums)
             else:
                 product = scratch("conv product", sums.shape, sums.dtype)
-                sums += np.matmul(seen, kernels[r, s, ..., block], out=product)
+                multiply(seen, kernels[r, s, ..., block], out=product)
+                sums += product
         finish(sums, None if b is None else b.reshape(groups, 1, -1)[..., block], relu)
         if room is not results:
             results[...] = room[:, :, : grid.p, : grid.q]

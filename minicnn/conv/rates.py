@@ -36,7 +36,7 @@ from .problem import DIRECTIONS, Problem
 
 __all__ = ["calibrate", "rates"]
 
-VERSION = 1  # of the model and of the algorithms' descriptions of their work: to be raised when they change
+VERSION = 2  # of the model and of the algorithms' descriptions of their work: to be raised when they change
 SECONDS = 0.5  # of measuring
 PULL = 0.03  # towards the default rates, as a part of the weight of one measurement
 

@@ -1,4 +1,4 @@
-"""What follows the sums of a convolution while they are still in the cache: the bias, and the ReLU where it is fused."""
+"""What follows a convolution's sums while they are in the cache: the bias, and the ReLU where it is fused."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
+from ..backend.small_products import multiply, operand
 from ..backend.workspace import scratch
 from ..geometry import Window2d
 from .chunks import Chunk, cut, slab
@@ -193,13 +194,14 @@ def forward(
     outputs = block(window, x.shape[1], k, q, "forward")
     wide, blocks = _widened(window, outputs), q // outputs
     kernels = _toeplitz(w, window, outputs)
+    columns = operand(kernels.T)
     bias = None if b is None else np.tile(b, outputs)
     pieces = _cut(n, p, blocks, kernels[0].nbytes)
     y = out if out.transpose(0, 2, 3, 1).flags.c_contiguous else empty_images(n, k, p, q, out.dtype)
 
     def task(i: int) -> None:
         rows = _by_block(y, pieces[i], outputs)
-        np.matmul(_unfold(x, wide, pieces[i], blocks), kernels.T, out=rows)
+        multiply(_unfold(x, wide, pieces[i], blocks), columns, out=rows)
         finish(rows, bias, relu)
 
     parallel_for(len(pieces), task)
@@ -229,7 +231,8 @@ def backward_data(
         for chunk in tasks[i]:
             rows = _by_block(g, chunk, outputs)
             columns = scratch("conv columns", (len(rows), kernels.shape[1]), dx.dtype)
-            _fold(np.matmul(rows, kernels, out=columns), room, wide, chunk)
+            multiply(rows, kernels, out=columns)
+            _fold(columns, room, wide, chunk)
         inside = room[:, wide.padding[0] :, wide.padding[2] :][:, :height, :width]
         mine[:, : inside.shape[1], : inside.shape[2]] = inside
 

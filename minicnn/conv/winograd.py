@@ -48,6 +48,7 @@ from numpy.lib.stride_tricks import as_strided
 from ..backend.cpu import empty_images
 from ..backend.matmul import matmul
 from ..backend.parallel import parallel_for
+from ..backend.small_products import multiply, multiply_columns, operand
 from ..backend.workspace import scratch, unwritten
 from ..geometry import Window2d
 from .chunks import cut, slab
@@ -168,7 +169,7 @@ class Winograd:
 
         With `relu`, its positive part.
         """
-        kernels = self._kernels(w).swapaxes(1, 2)  # (t², C, K)
+        kernels = operand(self._kernels(w).swapaxes(1, 2))  # (t², C, K)
         self._convolve(x, kernels, b, window.padding[0], window.padding[2], out, relu)
 
     def backward_data(
@@ -230,7 +231,7 @@ class Winograd:
             data, products = self._buffers(chunks[i], c, k, kernels.dtype)
             for tiles in chunks[i]:
                 read(tiles, data)
-            np.matmul(data, kernels, out=products)
+            multiply(data, kernels, out=products)
             for tiles in chunks[i]:
                 write(tiles, products)
 
@@ -244,7 +245,7 @@ class Winograd:
             parallel_for(len(batch), lambda i, batch=batch, data=data: read(batch[i], data))
             parallel_for(
                 positions,
-                lambda i, data=data, products=products: np.matmul(data[i], kernels[i], out=products[i]),
+                lambda i, data=data, products=products: multiply(data[i], kernels[i], out=products[i]),
             )
             parallel_for(len(batch), lambda i, batch=batch, products=products: write(batch[i], products))
 
@@ -280,14 +281,16 @@ class Winograd:
         strides = along_h, along_w, along_n, along_h * m, along_w * m, along_c
         pixels = scratch("winograd tiles", shape, x.dtype)
         np.copyto(pixels, as_strided(seen, shape, strides, writeable=False))
-        np.matmul(matrix.astype(x.dtype), pixels.reshape(size * size, -1), out=_flat(out[:, tiles.place]))
+        multiply_columns(
+            matrix.astype(x.dtype), pixels.reshape(size * size, -1), out=_flat(out[:, tiles.place])
+        )
 
     def _write(self, products: Array, b: Array | None, relu: bool, tiles: _Tiles, y: Array) -> None:
         """Write Aᵀ M A of the tiles, with bias and ReLU, to their pixels of y (N, K, P, Q), channels last."""
         m, (n, down, across), k = self.m, tiles.grid, y.shape[1]
         pixels = scratch("winograd tiles", (m, m, n, down, across, k), y.dtype)
         matrix = self._output.astype(y.dtype)
-        np.matmul(matrix, _flat(products[:, tiles.place]), out=pixels.reshape(m * m, -1))
+        multiply_columns(matrix, _flat(products[:, tiles.place]), out=pixels.reshape(m * m, -1))
         finish(pixels, b, relu)
         place = y.transpose(0, 2, 3, 1)[tiles.images, tiles.rows.start * m : tiles.rows.stop * m]
         whole = place.shape[1:3] == (down * m, across * m)

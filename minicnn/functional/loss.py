@@ -132,7 +132,7 @@ def mse_loss(input: Data, target: Data, reduction: str = "mean") -> Tensor:
     2.0
     """
     x, t = floating("mse_loss", as_tensor(input)), as_tensor(target)
-    check_broadcast("mse_loss", backend.of(x.data), x, t)
+    check_broadcast("mse_loss", backend.of(x.data), x.data, t.data)
     if x.shape != t.shape:
         warnings.warn(
             f"mse_loss: input {x.shape} and target {t.shape} differ and are broadcast", stacklevel=2

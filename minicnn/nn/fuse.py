@@ -128,7 +128,12 @@ class _Run:
         made = self.made_by[conv]
         for kind in (BatchNorm2d, ReLU):
             layer = self.taken_by.get(made)
-            if users.get(made) == 1 and isinstance(layer, kind) and self.calls[layer] == 1 and _is_fixed(layer):
+            if (
+                users.get(made) == 1
+                and isinstance(layer, kind)
+                and self.calls[layer] == 1
+                and _is_fixed(layer)
+            ):
                 yield layer
                 made = self.made_by[layer]
 

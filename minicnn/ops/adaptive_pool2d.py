@@ -7,6 +7,7 @@ reductions are done along the rows first and along the columns after.
 
 from __future__ import annotations
 
+from ..geometry import Window2d
 from ..tensor import Function
 
 __all__ = ["AdaptiveAvgPool2d", "AdaptiveMaxPool2d"]
@@ -22,32 +23,52 @@ def cells(size: int, count: int) -> list[slice]:
 
 
 class AdaptiveAvgPool2d(Function):
-    """y[n, c, p, q] = mean of cell (p, q).   dx: each g / (cell's pixels) to every pixel of its cell."""
+    """y[n, c, p, q] = mean of cell (p, q).   dx: each g / (cell's pixels) to every pixel of its cell.
 
-    def __init__(self, size: tuple[int, int]):
-        self.size = size
+    Where P divides H and Q divides W, the cells are the windows of an average pooling, and on the CPU
+    :mod:`minicnn.backend.pooling` computes it; `plain` asks for what is written here, the means of rows and columns of
+    any cells.
+    """
+
+    def __init__(self, size: tuple[int, int], plain: bool = False):
+        self.size, self.plain = size, plain
 
     def forward(self, x):
-        n, c, height, width = x.shape
-        p, q = self.size
+        be, (n, c, height, width), (p, q) = self.be, x.shape, self.size
+        if (p, q) == (height, width):  # a pixel a cell
+            return x[:]
+        self.plain = self.plain or not be.pooling or height % p > 0 or width % q > 0
+        if not self.plain:
+            pixels = height // p, width // q
+            self.cell = Window2d(pixels, stride=pixels)
+            return be.pooling.avg_pool(x, self.cell, self._pixels(x.dtype))
         self.rows, self.columns = cells(height, p), cells(width, q)
-        narrow = self.be.empty_images(n, c, height, q, x.dtype)
-        for i, cell in enumerate(self.columns):
-            narrow[..., i] = x[..., cell].mean(axis=3)
-        y = self.be.empty_images(n, c, p, q, x.dtype)
+        low = be.empty_images(n, c, p, width, x.dtype)
         for i, cell in enumerate(self.rows):
-            y[:, :, i] = narrow[:, :, cell].mean(axis=2)
+            low[:, :, i] = x[:, :, cell].mean(axis=2)
+        y = be.empty_images(n, c, p, q, x.dtype)
+        for i, cell in enumerate(self.columns):
+            y[..., i] = low[..., cell].mean(axis=3)
         return y
 
     def backward(self, g):
-        n, c, height, width = self.shapes[0]
-        narrow = self.be.full_images(n, c, height, g.shape[3], g.dtype, 0)
-        for i, cell in enumerate(self.rows):
-            narrow[:, :, cell] += g[:, :, i : i + 1] / (cell.stop - cell.start)
-        dx = self.be.full_images(n, c, height, width, g.dtype, 0)
+        be, shape = self.be, self.shapes[0]
+        if g.shape == shape:
+            return g
+        if not self.plain:
+            return be.pooling.avg_pool_backward(g, self._pixels(g.dtype), self.cell, shape)
+        n, c, height, width = shape
+        low = be.full_images(n, c, g.shape[2], width, g.dtype, 0)
         for i, cell in enumerate(self.columns):
-            dx[..., cell] += narrow[..., i : i + 1] / (cell.stop - cell.start)
+            low[..., cell] += g[..., i : i + 1] / (cell.stop - cell.start)
+        dx = be.full_images(n, c, height, width, g.dtype, 0)
+        for i, cell in enumerate(self.rows):
+            dx[:, :, cell] += low[:, :, i : i + 1] / (cell.stop - cell.start)
         return dx
+
+    def _pixels(self, dtype):
+        """Return how many pixels a cell has, where all have as many."""
+        return self.be.asarray(self.cell.samples, dtype=dtype)
 
 
 class AdaptiveMaxPool2d(Function):

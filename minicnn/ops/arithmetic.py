@@ -32,8 +32,12 @@ class Add(Binary, operator="add"):
     """y = a + b.   da = g,   db = g."""
 
     def forward(self, a, b):
+        be = self.be
         a, b = self.operands(a, b)
-        return a + b
+        if a.ndim < 3 or a.shape != b.shape or a.dtype != b.dtype:
+            return a + b
+        # The shortcuts of a residual network, where the sum is the whole work.
+        return be.in_pieces(lambda a, b, y: be.add(a, b, out=y), a, b, be.empty_like(a))
 
     def backward(self, g):
         return self.reduced(g, g)

@@ -15,19 +15,34 @@ class AvgPool2d(Function):
     The divisor d is the number of samples in the window: those in the image and the declared padding, or with
     `count_include_pad` false those in the image alone; what a ceil-mode window sees beyond the padding never counts.
     `divisor_override` replaces it.
+
+    On the CPU :mod:`minicnn.backend.pooling` computes the same by pieces, rows before columns, and so rounds
+    differently; `plain` asks for what is written here.
+
+    Kept for backward: the divisors, one number or P·Q.
     """
 
-    def __init__(self, window: Window2d, count_include_pad: bool = True, divisor_override: int | None = None):
+    def __init__(
+        self,
+        window: Window2d,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+        plain: bool = False,
+    ):
         self.window, self.count_include_pad, self.divisor_override = (
             window,
             count_include_pad,
             divisor_override,
         )
+        self.plain = plain
 
     def forward(self, x):
         be, window = self.be, self.window
         self.size = p, q = window.output_size(*x.shape[2:])
         self.divisor = self._divisor(*x.shape[2:]).astype(x.dtype)
+        self.plain = self.plain or not be.pooling
+        if not self.plain:
+            return be.pooling.avg_pool(x, window, self.divisor)
         room = surrounded(be, x, window, 0)
         total = be.full_images(*x.shape[:2], p, q, x.dtype, 0)
         for r, s in window.offsets():
@@ -36,9 +51,11 @@ class AvgPool2d(Function):
         return total
 
     def backward(self, g):
-        window, shape, (p, q) = self.window, self.shapes[0], self.size
+        be, window, shape, (p, q) = self.be, self.window, self.shapes[0], self.size
+        if not self.plain:
+            return be.pooling.avg_pool_backward(g, self.divisor, window, shape)
         share = g / self.divisor
-        room = padded(self.be, shape, g.dtype, window, 0)
+        room = padded(be, shape, g.dtype, window, 0)
         for r, s in window.offsets():
             room[window.at(r, s, p, q)] += share
         return inside(room, shape, window)
@@ -47,6 +64,8 @@ class AvgPool2d(Function):
         be = self.be
         if self.divisor_override is not None:
             return be.asarray(self.divisor_override)
+        if max(self.window.reach(height, width)) <= 0:  # nobody sees any padding
+            return be.asarray(self.window.samples)
         top, bottom, left, right = self.window.padding if self.count_include_pad else (0, 0, 0, 0)
         rows = self._counted(0, -top, height + bottom)
         columns = self._counted(1, -left, width + right)

@@ -43,7 +43,7 @@ def axes_of(op: str, dim: Any, ndim: int) -> tuple[int, ...]:
 def check_broadcast(op: str, be: Any, *arrays: Array) -> None:
     """Demand that the arrays' shapes broadcast to one."""
     try:
-        be.broadcast_shapes(*(a.shape for a in arrays))
+        be.broadcast(*arrays)
     except ValueError:
         shapes = " and ".join(str(a.shape) for a in arrays)
         raise ValueError(f"{op}: shapes {shapes} do not broadcast") from None

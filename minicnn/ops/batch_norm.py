@@ -15,7 +15,7 @@ class BatchNorm(Function):
         db = Σ g,   dw = Σ g x̂,   dx = (w / √(σ² + ε)) (g − db/m − x̂ dw/m).
 
     ``mean`` and ``var`` (biased) are left for the running statistics.  The variance is the mean square of x − μ, never
-    the difference of two large sums.
+    the difference of two large sums.  Kept are x and values a channel: x̂ is computed anew.
 
     References
     ----------
@@ -26,23 +26,36 @@ class BatchNorm(Function):
         self.eps = eps
 
     def forward(self, x, w, b):
+        be = self.be
+
+        def squares(mean, x):
+            deviation = be.subtract(x, mean, out=be.scratch("deviation", x.shape, x.dtype))
+            return (be.square(deviation, out=deviation),)
+
         self.count = x.size // x.shape[1]
-        self.mean = self.be.channel_sum(x) / self.count
-        centred = x - by_channel(self.mean, x.ndim)
-        self.var = self.be.channel_sum(centred * centred) / self.count
-        self.x, self.w, self.scale = x, w, 1 / self.be.sqrt(self.var + self.eps)
-        centred *= by_channel(w * self.scale, x.ndim)
-        centred += by_channel(b, x.ndim)
-        return centred
+        self.mean = be.channel_sum(x) / self.count
+        self.var = be.channel_sums(squares, self.mean, x)[0] / self.count
+        self.x, self.w, self.scale = x, w, 1 / be.sqrt(self.var + self.eps)
+        return normalised(be, x, self.mean, w * self.scale, b)
 
     def backward(self, g):
-        ndim = g.ndim
-        normal = (self.x - by_channel(self.mean, ndim)) * by_channel(self.scale, ndim)
-        db, dw = self.be.channel_sum(g), self.be.channel_sum(g * normal)
-        normal *= by_channel(dw / self.count, ndim)
-        dx = g - normal
-        dx -= by_channel(db / self.count, ndim)
-        dx *= by_channel(self.w * self.scale, ndim)
+        be = self.be
+
+        def terms(x, mean, g):
+            deviation = be.subtract(x, mean, out=be.scratch("deviation", g.shape, g.dtype))
+            return g, be.multiply(g, deviation, out=deviation)
+
+        def gradient(x, mean, share_w, share_b, slope, g, dx):
+            be.subtract(x, mean, out=dx)
+            dx *= share_w
+            dx += share_b
+            be.subtract(g, dx, out=dx)
+            dx *= slope
+
+        db, dw = be.channel_sums(terms, self.x, self.mean, g)
+        dw *= self.scale
+        shares = self.scale * dw / self.count, db / self.count
+        dx = be.in_pieces(gradient, self.x, self.mean, *shares, self.w * self.scale, g, be.empty_like(g))
         return dx, dw, db
 
 
@@ -55,22 +68,32 @@ class BatchNormInference(Function):
 
     def forward(self, x, w, b):
         self.x, self.w, self.scale = x, w, 1 / self.be.sqrt(self.var + self.eps)
-        y = x - by_channel(self.mean, x.ndim)
-        y *= by_channel(w * self.scale, x.ndim)
-        y += by_channel(b, x.ndim)
-        return y
+        return normalised(self.be, x, self.mean, w * self.scale, b)
 
     def backward(self, g):
+        be = self.be
         dx = dw = db = None
+
+        def terms(x, mean, g):
+            deviation = be.subtract(x, mean, out=be.scratch("deviation", g.shape, g.dtype))
+            return (be.multiply(g, deviation, out=deviation),)
+
         if self.needs[0]:
-            dx = g * by_channel(self.w * self.scale, g.ndim)
+            slope = self.w * self.scale
+            dx = be.in_pieces(lambda g, slope, dx: be.multiply(g, slope, out=dx), g, slope, be.empty_like(g))
         if self.needs[1]:
-            dw = self.be.channel_sum(g * (self.x - by_channel(self.mean, g.ndim))) * self.scale
+            dw = be.channel_sums(terms, self.x, self.mean, g)[0] * self.scale
         if self.needs[2]:
-            db = self.be.channel_sum(g)
+            db = be.channel_sum(g)
         return dx, dw, db
 
 
-def by_channel(values, ndim: int):
-    """View one value a channel (C,) so that it broadcasts against (N, C, …)."""
-    return values.reshape(-1, *(1,) * (ndim - 2))
+def normalised(be, x, mean, slope, b):
+    """Return slope · (x − mean) + b, with one mean, slope and b a channel."""
+
+    def step(x, mean, slope, b, y):
+        be.subtract(x, mean, out=y)
+        y *= slope
+        y += b
+
+    return be.in_pieces(step, x, mean, slope, b, be.empty_like(x))

@@ -48,7 +48,9 @@ class Conv2d(Function):
         if self.relu:
             g = g * (self.y > 0)
         if self.needs[0]:
-            dx = self._algorithm("backward_data", g).backward_data(g, self.w, self.shapes[0], self.window, self.groups)
+            dx = self._algorithm("backward_data", g).backward_data(
+                g, self.w, self.shapes[0], self.window, self.groups
+            )
         if self.needs[1]:
             dw = self._algorithm("backward_weight", g).backward_weight(self.x, g, self.window, self.groups)
         if self.needs[2:] == (True,):

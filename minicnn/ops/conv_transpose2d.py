@@ -36,7 +36,9 @@ class ConvTranspose2d(Function):
     def forward(self, x, w, b=None):
         self.output_shape = self._check(x, w, b)
         self.problem = Problem(self.output_shape, x.shape[1], self.window, self.groups, x.dtype)
-        y = self._algorithm("backward_data", x).backward_data(x, w, self.output_shape, self.window, self.groups)
+        y = self._algorithm("backward_data", x).backward_data(
+            x, w, self.output_shape, self.window, self.groups
+        )
         if b is not None:
             y += b[:, None, None]
         self.x = x if self.needs[1] else None

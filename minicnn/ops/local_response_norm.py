@@ -17,6 +17,8 @@ class LocalResponseNorm(Function):
 
     where the last sum runs over the window mirrored.  PyTorch's convention divides α by n; AlexNet's paper does not.
 
+    Kept is x alone: to compute d anew, in the cache, takes no longer than to fetch it from main memory.
+
     References
     ----------
     A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", 2012,
@@ -28,22 +30,72 @@ class LocalResponseNorm(Function):
         self.alpha, self.beta, self.k = alpha / size, beta, k
 
     def forward(self, x):
+        be = self.be
         self.x = x
-        self.d = self.alpha * window_sum(x * x, self.before, self.after) + self.k
-        return x * self.d**-self.beta
+
+        def step(x, y):
+            x, y = be.moveaxis(x, 1, -1), be.moveaxis(y, 1, -1)
+            _, power = self._divisor(x)
+            be.divide(x, power, out=y)
+
+        return be.in_pieces(step, x, be.empty_like(x), whole=1)
 
     def backward(self, g):
-        scale = self.d**-self.beta
-        inner = window_sum(g * self.x * scale / self.d, self.after, self.before)
-        return g * scale - (2 * self.alpha * self.beta) * self.x * inner
+        be = self.be
+
+        def step(x, g, dx):
+            x, g, dx = (be.moveaxis(a, 1, -1) for a in (x, g, dx))
+            d, power = self._divisor(x)
+            be.divide(g, power, out=dx)
+            room, terms = with_margins(be, x, self.after, self.before)
+            be.multiply(dx, x, out=terms)
+            terms /= d
+            sums = window_sums(be, room, x)
+            sums *= 2 * self.alpha * self.beta
+            sums *= x
+            dx -= sums
+
+        return be.in_pieces(step, self.x, g, be.empty_like(g), whole=1)
+
+    def _divisor(self, x):
+        """Return d and d^β for x (…, C), in scratch memory."""
+        be = self.be
+        room, squares = with_margins(be, x, self.before, self.after)
+        be.square(x, out=squares)
+        d = window_sums(be, room, x)
+        d *= self.alpha
+        d += self.k
+        power = be.scratch("lrn power", d.shape, d.dtype)
+        if self.beta == 0.75:  # everybody's choice; two roots are faster than a power
+            root = be.sqrt(d, out=power)
+            power *= be.sqrt(root, out=squares)
+        else:
+            be.power(d, self.beta, out=power)
+        return d, power
 
 
-def window_sum(x, before: int, after: int):
-    """Return, for each channel c of x (N, C, …), the sum of the channels from c − before to c + after."""
-    channels = x.shape[1]
-    total = x.copy(order="K")
-    for step in range(1, min(before, channels - 1) + 1):
-        total[:, step:] += x[:, :-step]
-    for step in range(1, min(after, channels - 1) + 1):
-        total[:, :-step] += x[:, step:]
-    return total
+def with_margins(be, x, before: int, after: int):
+    """Return zeros (…, before + C + after), in scratch memory, and a view of the middle, shaped like x (…, C).
+
+    A margin wider than C − 1 is cut to that.
+    """
+    channels = x.shape[-1]
+    before, after = (max(min(margin, channels - 1), 0) for margin in (before, after))
+    room = be.scratch("lrn room", (*x.shape[:-1], before + channels + after), x.dtype)
+    room[..., :before] = 0
+    room[..., before + channels :] = 0
+    return room, room[..., before : before + channels]
+
+
+def window_sums(be, room, x):
+    """Sum the window of each channel of x (…, C): element c of the room, of :func:`with_margins`, and those after it.
+
+    The room is added up as one line, for NumPy adds long lines faster than short ones; sums that reach from one
+    pixel into the next are no window's.
+    """
+    line, channels = room.reshape(-1), x.shape[-1]
+    sums = be.scratch("lrn sums", line.shape, line.dtype)
+    sums[...] = line
+    for step in range(1, room.shape[-1] - channels + 1):
+        sums[:-step] += line[step:]
+    return sums.reshape(room.shape)[..., :channels]

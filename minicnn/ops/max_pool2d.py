@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..geometry import Window2d
 from ..tensor import Function
 from .window import inside, padded, surrounded
@@ -15,36 +17,54 @@ class MaxPool2d(Function):
     Where several samples tie, the first in row-major order is the one.  The padding is −∞, so it never wins.  Instead
     of scanning window by window, the R·S shifted views of the image are compared one after the other, each giving one
     sample to every window at once; which view won, ``choice``, is all that backward needs: one byte an output.
-    (dx is made of products with 0 and 1: an infinite g shows as NaN.)
+    (dx is made of products with 0 and 1: an infinite g shows as NaN.)  Where neither a gradient nor the indices are
+    wanted, it is not looked for.
 
-    Cost: R·S comparisons an output.
+    On the CPU :mod:`minicnn.backend.pooling` computes the same, to the bit, by pieces; `plain` asks for what is written
+    here.
+
+    Cost: R·S comparisons an output.  Kept for backward: ``choice``.
     """
 
-    def __init__(self, window: Window2d, with_indices: bool = False):
-        self.window, self.with_indices = window, with_indices
+    choice: Any  # an array, or None
+
+    def __init__(self, window: Window2d, with_indices: bool = False, plain: bool = False):
+        self.window, self.with_indices, self.plain = window, with_indices, plain
 
     def forward(self, x):
         be, window = self.be, self.window
-        self.size = p, q = window.output_size(*x.shape[2:])
-        room = surrounded(be, x, window, be.lowest(x.dtype))
-        best = be.full_images(*x.shape[:2], p, q, x.dtype, be.lowest(x.dtype))
-        small = be.uint8 if window.samples <= 256 else be.int64
-        self.choice = be.empty_like(best, dtype=small)
-        self.choice[...] = self._first_inside(*x.shape[2:])
-        for i, (r, s) in enumerate(window.offsets()):
-            seen = room[window.at(r, s, p, q)]
-            be.copyto(self.choice, i, where=seen > best)
-            be.maximum(best, seen, out=best)
-        if be.isnan(best).any():  # NaN is above all, but no comparison says so
-            for i, (r, s) in enumerate(window.offsets()):
-                be.copyto(self.choice, i, where=be.isnan(room[window.at(r, s, p, q)]))
+        self.size = window.output_size(*x.shape[2:])
+        self.plain = self.plain or not be.pooling or window.samples > be.pooling.MOST_SAMPLES
+        wanted = self.needs[0] or self.with_indices
+        first = self._first_inside(*x.shape[2:]) if wanted else None
+        best, self.choice = (self._plain if self.plain else be.pooling.max_pool)(x, window, first)
         if self.with_indices:
             self.indices = self._indices(*x.shape[2:])
         return best
 
+    def _plain(self, x, window, first):
+        be, (p, q) = self.be, self.size
+        room = surrounded(be, x, window, be.lowest(x.dtype))
+        best = be.full_images(*x.shape[:2], p, q, x.dtype, be.lowest(x.dtype))
+        choice = None
+        if first is not None:
+            choice = be.empty_like(best, dtype=be.uint8 if window.samples <= 256 else be.int64)
+            choice[...] = first
+        for i, (r, s) in enumerate(window.offsets()):
+            seen = room[window.at(r, s, p, q)]
+            if choice is not None:
+                be.copyto(choice, i, where=seen > best)
+            be.maximum(best, seen, out=best)
+        if choice is not None and be.isnan(best).any():  # NaN is above all, but no comparison says so
+            for i, (r, s) in enumerate(window.offsets()):
+                be.copyto(choice, i, where=be.isnan(room[window.at(r, s, p, q)]))
+        return best, choice
+
     def backward(self, g):
-        be, window = self.be, self.window
-        shape, (p, q) = self.shapes[0], self.size
+        be, window, shape = self.be, self.window, self.shapes[0]
+        if not self.plain:
+            return be.pooling.max_pool_backward(g, self.choice, window, shape)
+        p, q = self.size
         room = padded(be, shape, g.dtype, window, 0)
         for i, (r, s) in enumerate(window.offsets()):
             room[window.at(r, s, p, q)] += g * (self.choice == i)
@@ -52,6 +72,8 @@ class MaxPool2d(Function):
 
     def _first_inside(self, height: int, width: int):
         """Return the number of the first sample of each window (P, Q) that is a pixel and not padding."""
+        if max(self.window.padding) == 0:
+            return self.be.zeros(self.size, self.be.uint8)
         rows, columns = self._firsts(0, height), self._firsts(1, width)
         return rows[:, None] * self.window.kernel[1] + columns
 

@@ -10,7 +10,8 @@ __all__ = ["ReLU"]
 class ReLU(Function):
     """y = max(x, 0).   dx = g where y > 0, else 0: the subgradient at 0 is 0.
 
-    dx is computed as a product with [y > 0], so where g is infinite, 0 shows as NaN.
+    Kept is y, which the operation that follows keeps anyhow.  dx is a product with [y > 0], four times as fast as a
+    selection, which the processor cannot predict; so where g is infinite, 0 shows as NaN.
 
     References
     ----------
@@ -18,8 +19,16 @@ class ReLU(Function):
     """
 
     def forward(self, x):
-        self.y = self.be.maximum(x, 0)
+        be = self.be
+        y = be.empty_like(x, be.result_type(x.dtype, 0))  # of truth values it is an integer
+        self.y = be.in_pieces(lambda x, y: be.maximum(x, 0, out=y), x, y)
         return self.y
 
     def backward(self, g):
-        return g * (self.y > 0)  # four times as fast as a selection, which the processor cannot predict
+        be = self.be
+
+        def step(y, g, dx):
+            dx[...] = y > 0
+            dx *= g
+
+        return be.in_pieces(step, self.y, g, be.empty_like(g))

@@ -61,6 +61,7 @@ class Kinks:
             return y
 
         def noting_max_pool(function: Any, x: np.ndarray) -> np.ndarray:
+            function.with_indices = True  # so that it looks for them, also where no gradient is needed
             y = max_pool(function, x)
             self.sides.append(function.choice)
             return y

@@ -21,8 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..weights import save
 from ..atomic import replacing
+from ..weights import save
 from .history import Epoch
 
 __all__ = ["CHECKPOINT", "RunFolder", "checkpoint_of", "newest_run"]

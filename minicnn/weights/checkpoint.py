@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from . import npz, pytorch, safetensors_file
 from ..atomic import replacing
+from . import npz, pytorch, safetensors_file
 from .mapped import Mapped, Refused, map_file
 from .row_major import row_major
 from .zip_directory import members

@@ -1,0 +1,78 @@
+"""minicnn itself, written as in its README."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import minicnn
+from minicnn import functional as F
+from minicnn import models, nn, no_grad, optim, tensor
+from minicnn.tensor import Tensor
+
+from ..task import AUXILIARY_WEIGHT, LEARNING_RATE, MOMENTUM, Task, channels_last
+
+__all__ = ["prepare", "versions"]
+
+
+def versions() -> dict[str, str]:
+    """Return what this peer consists of."""
+    return {"minicnn": minicnn.__version__, "numpy": np.__version__}
+
+
+def prepare(task: Task, device: str = "cpu", fused: bool = False) -> _Inference | _Training:
+    """Load the network; `fused` lets :func:`minicnn.nn.fuse` go over it first."""
+    minicnn.set_num_threads(task.threads)
+    model = models.get_model(**task.config)
+    model.load_state_dict(task.weights())
+    model.to(device)
+    images = Tensor(channels_last(task.images())).to(device)
+    if task.training:
+        return _Training(model, images, tensor(task.labels()).to(device), task.probes())
+    return _Inference(nn.fuse(model) if fused else model.eval(), images)
+
+
+class _Inference:
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        self.model, self.images = model, images
+
+    def step(self) -> None:
+        self._scores()
+
+    def answer(self) -> dict[str, np.ndarray]:
+        return {"scores": self._scores().numpy()}
+
+    def _scores(self) -> Tensor:
+        with no_grad():
+            return self.model(self.images)
+
+
+class _Training:
+    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, probes: list[str]) -> None:
+        self.model, self.images, self.labels, self.probes = model.train(), images, labels, probes
+        self.optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+
+    def step(self) -> float:
+        loss = self._backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def answer(self) -> dict[str, np.ndarray]:
+        dropouts = [module for module in self.model.modules() if isinstance(module, nn.Dropout)]
+        before = [dropout.p for dropout in dropouts]
+        for dropout in dropouts:
+            dropout.p = 0.0
+        loss = self._backward()
+        for dropout, p in zip(dropouts, before, strict=True):
+            dropout.p = p
+        parameters = dict(self.model.named_parameters())
+        return {"loss": loss.numpy()} | {name: np.array(parameters[name].grad) for name in self.probes}
+
+    def _backward(self) -> Tensor:
+        output = self.model(self.images)
+        self.optimizer.zero_grad()
+        scores, *heads = output if isinstance(output, tuple) else (output,)
+        loss = F.cross_entropy(scores, self.labels)
+        for head in heads:
+            loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(head, self.labels)
+        loss.backward()
+        return loss

@@ -1,0 +1,211 @@
+"""Pooling by pieces against the plain formulation beside it: the same maxima, choices and gradients, to the bit."""
+
+from __future__ import annotations
+
+import tracemalloc
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import Tensor, no_grad
+from minicnn.backend import pooling
+from minicnn.backend.workspace import poisoned
+from minicnn.geometry import Window2d
+from minicnn.ops.adaptive_pool2d import AdaptiveAvgPool2d
+from minicnn.ops.avg_pool2d import AvgPool2d
+from minicnn.ops.max_pool2d import MaxPool2d
+from minicnn.testing.values import fill
+
+WINDOWS = {
+    "side by side": {"kernel_size": 2, "stride": 2},
+    "side by side, with a rest": {"kernel_size": (3, 2), "stride": (3, 2)},
+    "apart": {"kernel_size": (1, 2), "stride": (2, 3)},
+    "apart, padded": {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True},
+    "overlapping, with a rest": {"kernel_size": (2, 6), "stride": (1, 3)},
+    "overlapping, without": {"kernel_size": (4, 2), "stride": 2},
+    "AlexNet": {"kernel_size": 3, "stride": 2},
+    "GoogLeNet": {"kernel_size": 3, "stride": 2, "ceil_mode": True},
+    "Inception": {"kernel_size": 3, "stride": 1, "padding": 1},
+    "ResNet": {"kernel_size": 3, "stride": 2, "padding": 1},
+    "one row": {"kernel_size": (1, 4), "stride": (1, 3), "padding": (0, 0, 2, 1)},
+    "one column": {"kernel_size": (4, 1), "stride": (3, 1), "padding": (2, 1, 0, 0)},
+    "one pixel": {"kernel_size": 1},
+    "wide": {"kernel_size": 5, "stride": (2, 3), "padding": 2},
+    "whole": {"kernel_size": (6, 8)},
+    "uneven": {"kernel_size": (3, 4), "stride": (2, 3), "padding": (2, 0, 1, 3), "ceil_mode": True},
+}
+DILATED = {
+    "dilated": {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 1), "dilation": (2, 3)},
+    "dilated beyond the stride": {"kernel_size": 2, "stride": 4, "dilation": (3, 5), "padding": 1},
+    "wider than the image": {"kernel_size": 3, "padding": (3, 2), "dilation": (5, 5)},
+    "all in the padding": {"kernel_size": 2, "stride": (3, 1), "padding": (4, 4, 9, 9)},
+}
+SHAPE = (3, 4, 6, 8)
+IMAGES = {
+    "distinct": fill(SHAPE),
+    "ties": fill(SHAPE, "ties"),
+    "equal": fill(SHAPE, "equal"),
+    "−∞": np.full(SHAPE, -np.inf),
+    "infinite": np.where(fill(SHAPE) > 0, np.inf, -np.inf),
+    "NaN": np.where(fill(SHAPE) > 1, np.nan, fill(SHAPE, seed=1)),
+}
+
+
+def channels_last(x):
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
+LAYOUTS = {"channels last": channels_last, "backwards": lambda x: x[:, ::-1, :, ::-1]}
+
+
+@pytest.fixture(params=[1, 1 << 19], ids=["small pieces", "one piece"])
+def pieces(request):
+    with patch.object(pooling, "PIECE_BYTES", request.param):
+        yield
+
+
+def run(function, x):
+    """Return y, dx and the arrays kept; the gradient g is in channels-first memory, as a linear layer's is."""
+    x = Tensor(x, requires_grad=True)
+    with poisoned():
+        y = function(x)
+        kept = {name: value for name, value in vars(function).items() if isinstance(value, np.ndarray)}
+        y.backward(np.random.default_rng(0).normal(size=y.shape).astype(y.dtype))
+    return y.data, x.grad, kept
+
+
+@pytest.mark.parametrize("values", IMAGES)
+@pytest.mark.parametrize("name", WINDOWS | DILATED)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_largest_and_the_first_of_them(name, values, layout, pieces):
+    window = Window2d.of("pool", **(WINDOWS | DILATED)[name])
+    x = LAYOUTS[layout](IMAGES[values])
+    y, dx, kept = run(MaxPool2d(window), x)
+    plain_y, plain_dx, plain_kept = run(MaxPool2d(window, plain=True), x)
+    np.testing.assert_array_equal(y, plain_y)
+    np.testing.assert_array_equal(kept["choice"], plain_kept["choice"])
+    np.testing.assert_array_equal(dx, plain_dx)
+    with no_grad(), poisoned():
+        np.testing.assert_array_equal(MaxPool2d(window)(Tensor(x)).data, plain_y)
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("extra", [{}, {"count_include_pad": False}, {"divisor_override": 3}], ids=str)
+def test_averages(name, layout, extra, pieces):
+    window, x = Window2d.of("pool", **WINDOWS[name]), LAYOUTS[layout](IMAGES["distinct"])
+    y, dx, _ = run(AvgPool2d(window, **extra), x)
+    plain_y, plain_dx, _ = run(AvgPool2d(window, **extra, plain=True), x)
+    np.testing.assert_allclose(y, plain_y, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(dx, plain_dx, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (6, 8), (3, 2), (2, 8), (4, 8), (6, 3), (12, 1)])
+def test_averages_of_cells(size, pieces):
+    y, dx, _ = run(AdaptiveAvgPool2d(size), IMAGES["distinct"])
+    plain_y, plain_dx, _ = run(AdaptiveAvgPool2d(size, plain=True), IMAGES["distinct"])
+    np.testing.assert_allclose(y, plain_y, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(dx, plain_dx, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.float16, np.float32])
+def test_each_dtype_has_its_own_lowest_value(dtype, pieces):
+    window, x = Window2d.of("pool", **WINDOWS["ResNet"]), (-IMAGES["distinct"] * 10).astype(dtype)
+    for x_or_lowest in (x, np.full_like(x, np.iinfo(dtype).min if x.dtype.kind in "iu" else -np.inf)):
+        fast, plain = MaxPool2d(window, with_indices=True), MaxPool2d(window, with_indices=True, plain=True)
+        y, expected = fast(Tensor(x_or_lowest)), plain(Tensor(x_or_lowest))
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y.data, expected.data)
+        np.testing.assert_array_equal(fast.indices, plain.indices)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("name", ["AlexNet", "Inception", "side by side"])
+def test_threads_change_no_bit(name, threads):
+    window, x = Window2d.of("pool", **WINDOWS[name]), fill((5, 16, 30, 30)).astype(np.float32)
+    before, found = minicnn.get_num_threads(), []
+    try:
+        with patch.object(pooling, "PIECE_BYTES", 1 << 13):
+            for count in (1, threads):
+                minicnn.set_num_threads(count)
+                found.append([run(function(window), x)[:2] for function in (MaxPool2d, AvgPool2d)])
+    finally:
+        minicnn.set_num_threads(before)
+    np.testing.assert_array_equal(*(np.concatenate([a.ravel() for ys in f for a in ys]) for f in found))
+
+
+# What is not done, and not kept
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_which_sample_won_is_not_looked_for_when_nobody_asks(plain):
+    x, window = Tensor(IMAGES["distinct"]), Window2d.of("pool", 2, 2)
+    pool = MaxPool2d(window, plain=plain)
+    with patch.object(pooling, "_first_maxima", side_effect=AssertionError("it is looked for")):
+        pool(x)
+        assert pool.choice is None
+    asked = MaxPool2d(window, with_indices=True, plain=plain)
+    asked(x)
+    assert asked.choice.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_backward_needs_one_byte_an_output_or_the_divisors(name):
+    window, x = Window2d.of("pool", **WINDOWS[name]), IMAGES["distinct"].astype(np.float32)
+    y, _, kept = run(MaxPool2d(window), x)
+    assert sum(array.nbytes for array in kept.values()) == y.size
+    y, _, kept = run(AvgPool2d(window), x)
+    assert sum(array.nbytes for array in kept.values()) <= 4 * y[0, 0].size
+
+
+def test_no_image_is_copied_for_its_padding():
+    window = Window2d.of("pool", 3, 1, 1)
+    x = channels_last(fill((4, 32, 64, 64)).astype(np.float32))
+    with patch.object(pooling, "PIECE_BYTES", 1 << 14):
+        for function in (MaxPool2d, AvgPool2d):
+            tracemalloc.start()
+            with no_grad():
+                y = function(window)(Tensor(x))
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert y.data.nbytes <= peak < y.data.nbytes + x.nbytes / 4
+
+
+# How the work is cut
+
+
+@pytest.mark.parametrize(
+    ("problem", "images", "rows"),
+    [
+        (
+            (3, 10, 4),
+            [(0, 1), (1, 2), (2, 3)],
+            [(0, 3), (3, 6), (6, 10)],
+        ),  # 4 rows a piece, as even as can be
+        ((2, 2, 100), [(0, 1), (1, 2)], [(0, 1), (1, 2)]),  # not one row, so a row
+        ((6, 2, 4), [(0, 1), (1, 3), (3, 4), (4, 6)], [(0, 2)]),  # three would do, but four are shared by two
+        ((7, 1, 4), [(0, 3), (3, 7)], [(0, 1)]),
+        ((5, 4, 4), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], [(0, 4)]),
+        ((2, 3, 0), [(0, 2)], [(0, 3)]),
+        ((0, 3, 4), [], []),
+    ],
+)
+def test_pieces_are_as_large_as_the_budget_allows(problem, images, rows):
+    with patch.object(pooling, "PIECE_BYTES", 16):
+        found = [
+            ((p.images.start, p.images.stop), (p.rows.start, p.rows.stop)) for p in pooling.cut(*problem)
+        ]
+    assert found == [(i, r) for i in images for r in rows]
+
+
+@pytest.mark.parametrize("first", range(-9, 10))
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 4])
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_places_inside(first, stride, size, count):
+    places = [first + i * stride for i in range(count)]
+    here, there = pooling.inside(first, stride, size, count)
+    assert list(range(count))[here] == [i for i, place in enumerate(places) if 0 <= place < size]
+    assert list(range(size))[there] == [place for place in places if 0 <= place < size]
