@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.chdir(ROOT)
     settings = Settings.of([], None)
-    targets = Targets.of(settings.targets)
+    targets = Targets.of(settings.targets, settings.exclude)
     mutants = [m for m in targets.mutants if m.id not in settings.equivalents]
     mutants = sampled(mutants, arguments.sample, arguments.seed)
     jobs = len(os.sched_getaffinity(0))

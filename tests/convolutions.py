@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from minicnn.backend import parallel, small_products
 from minicnn.backend.cpu import empty_images
+from minicnn.backend.recycling import release
 from minicnn.backend.workspace import poisoned
 from minicnn.conv import direct, im2col
 from minicnn.conv.problem import Direction, Problem
@@ -168,6 +169,7 @@ def workspace(call: Callable[[], np.ndarray], results: int) -> int:
     usual = np.setbufsize(16)
     try:
         with threads(1), poisoned():
+            release()
             tracemalloc.start()
             call()
             tracemalloc.reset_peak()

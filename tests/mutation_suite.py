@@ -1,7 +1,8 @@
 """The checks that minicnn's mutants are run against: `python -m minicnn.testing.mutants`.
 
-The table of operations gives most: every property of every example, once more in small pieces and by each algorithm of
-convolution, and of some drawn cases.  What a table of calls cannot show comes from the tests of single modules.
+The table of operations gives most: every property of every example, once more in small pieces, and of some drawn cases.
+Each algorithm of convolution is held to the definition, in pieces as large as they are and in small ones.  What a table
+of calls cannot show comes from the tests of single modules.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -31,15 +33,26 @@ settings.register_profile(
 settings.load_profile("mutants")
 
 import test_conv  # noqa: E402
+import test_conv_fft  # noqa: E402
+import test_conv_per_offset  # noqa: E402
+import test_conv_toeplitz  # noqa: E402
+import test_conv_winograd  # noqa: E402
 import test_cut_work  # noqa: E402
+import test_elementwise  # noqa: E402
 import test_geometry  # noqa: E402
 import test_ops  # noqa: E402
 import test_ops_edges  # noqa: E402
+import test_pooling_fast  # noqa: E402
+import test_small_products  # noqa: E402
 import test_tensor  # noqa: E402
+from convolutions import Asked, asked, hold_to_the_definition, in_any_memory, problems  # noqa: E402
 from operations import OPERATIONS, Entry  # noqa: E402
 from pieces import small_pieces  # noqa: E402
 
 from minicnn import conv  # noqa: E402
+from minicnn.conv.algorithms import ALGORITHMS  # noqa: E402
+from minicnn.conv.problem import DIRECTIONS  # noqa: E402
+from minicnn.geometry import Window2d  # noqa: E402
 from minicnn.testing import PROPERTIES, Case  # noqa: E402
 
 Named = tuple[str, Callable[[], Any]]
@@ -47,7 +60,23 @@ Named = tuple[str, Callable[[], Any]]
 _SHARED = ("conv2d", "conv_transpose2d", "linear", "matmul", "batch_norm")  # among threads
 _EXACT = ("definition", "adjoint")  # enough for what is linear in each input
 _FIXTURES = {"seed": 0}
+_CUT_SMALL = {"small", "pieces"}  # fixtures that do what small_pieces does
 _LEFT_OUT = {"test_examples", "test_drawn_cases"}  # made here, in smaller parts
+_MODULES = (
+    test_ops,
+    test_ops_edges,
+    test_cut_work,
+    test_tensor,
+    test_geometry,
+    test_conv,
+    test_conv_fft,
+    test_conv_per_offset,
+    test_conv_toeplitz,
+    test_conv_winograd,
+    test_elementwise,
+    test_pooling_fast,
+    test_small_products,
+)
 
 
 def checks() -> Iterator[Named]:
@@ -62,7 +91,8 @@ def checks() -> Iterator[Named]:
     for name in ("conv2d", "conv_transpose2d"):
         for algorithm in ("direct", "im2col"):
             yield from of_examples(name, partial(conv.use, algorithm), f"by {algorithm}", _EXACT)
-    for module in (test_ops, test_ops_edges, test_cut_work, test_tensor, test_geometry, test_conv):
+    yield from of_algorithms()
+    for module in _MODULES:
         yield from of_tests(module)
 
 
@@ -72,13 +102,13 @@ def of_case(name: str, entry: Entry, case: Case, properties: Any = PROPERTIES) -
         yield f"{name}: {title}", partial(PROPERTIES[title], operation, case)
 
 
-def drawn(cases: st.SearchStrategy[Case]) -> list[Case]:
+def drawn(cases: st.SearchStrategy[Any]) -> list[Any]:
     """Return the first cases that Hypothesis draws."""
-    found: list[Case] = []
+    found: list[Any] = []
 
     @settings(max_examples=12)
     @given(cases)
-    def collect(case: Case) -> None:
+    def collect(case: Any) -> None:
         found.append(case)
 
     collect()
@@ -95,6 +125,30 @@ def of_examples(
             yield title, partial(_within, context, check)
 
 
+def of_algorithms() -> Iterator[Named]:
+    """Yield checks that hold each algorithm of convolution to the definition."""
+    every = Window2d.of("w", (3, 2), (2, 3), (2, 1, 0, 3), (1, 2))
+    wanted = {
+        "3×3": asked((2, 3, 7, 9), 4, Window2d.of("w", 3)),
+        "3×3, padded": asked((3, 2, 10, 7), 5, Window2d.of("w", 3, 1, (1, 0, 2, 4))),
+        "1×1": asked((3, 4, 6, 5), 6, Window2d.of("w", 1), groups=2),
+        "wide": asked((1, 2, 5, 40), 3, Window2d.of("w", (2, 5), 1, (1, 1, 3, 2))),
+        "all at once": asked((2, 6, 9, 11), 4, every, groups=2),
+    }
+    memory = problems().flatmap(lambda case: st.tuples(st.just(case), in_any_memory(_result(case))))
+    cases = [(name, case, _result(case)) for name, case in wanted.items()]
+    cases += [(f"drawn {i}", *pair) for i, pair in enumerate(drawn(memory))]
+    for (algorithm, does), (name, case, out) in itertools.product(ALGORITHMS.items(), cases):
+        if all(does.supports(case.problem, direction) for direction in DIRECTIONS):
+            check = partial(hold_to_the_definition, does, case, out)
+            yield f"{algorithm}: {name}", check
+            yield f"{algorithm} in small pieces: {name}", partial(_within, small_pieces, check)
+
+
+def _result(case: Asked) -> np.ndarray:
+    return np.zeros(case.problem.output_shape)
+
+
 def _within(context: Callable[[], AbstractContextManager[Any]], check: Callable[[], Any]) -> None:
     with context():
         check()
@@ -103,21 +157,24 @@ def _within(context: Callable[[], AbstractContextManager[Any]], check: Callable[
 def of_tests(module: ModuleType) -> Iterator[Named]:
     """Yield the tests of a module, one for each set of parameters; those that want other fixtures are left out."""
     for name, test in vars(module).items():
-        if not name.startswith("test_") or name in _LEFT_OUT or _uses_fixtures(test):
+        if not name.startswith("test_") or name in _LEFT_OUT:
             continue
-        wanted = set(inspect.signature(test).parameters)
+        wanted, used = set(inspect.signature(test).parameters), _used_fixtures(test)
+        small = _CUT_SMALL & (wanted | used)
+        fixtures = _FIXTURES | dict.fromkeys(small)
         for i, arguments in enumerate(_parameters(test)):
-            arguments = {key: value for key, value in _FIXTURES.items() if key in wanted} | arguments
-            if set(arguments) == wanted:
-                yield f"{module.__name__}: {name} {i}", partial(test, **arguments)
+            arguments = {key: value for key, value in fixtures.items() if key in wanted} | arguments
+            if set(arguments) == wanted and used <= small:
+                check = partial(test, **arguments)
+                yield f"{module.__name__}: {name} {i}", partial(_within, small_pieces, check) if small else check
 
 
 def _marks(test: Any, name: str) -> list[pytest.Mark]:
     return [mark for mark in getattr(test, "pytestmark", []) if mark.name == name]
 
 
-def _uses_fixtures(test: Any) -> bool:
-    return bool(_marks(test, "usefixtures"))
+def _used_fixtures(test: Any) -> set[str]:
+    return {name for mark in _marks(test, "usefixtures") for name in mark.args}
 
 
 def _parameters(test: Any) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,7 @@ from minicnn.backend import small_products
 from minicnn.backend.workspace import scratch
 from minicnn.conv import im2col_chunked, per_offset
 from minicnn.conv.problem import DIRECTIONS
+from minicnn.conv.tail import TILE
 from minicnn.conv.work import Pass, Product, Work
 from minicnn.geometry import Window2d
 
@@ -44,6 +45,12 @@ CASES = {
     "not square": asked((2, 6, 30, 90), 9, Window2d.of("w", (1, 3), 1, (0, 1)), groups=3, dtype=np.float32),
     "several chunks a lane": asked((9, 4, 48, 48), 8, PADDED, dtype=np.float32),
 }
+
+
+@pytest.fixture(autouse=True)
+def _blas_packs_everything(monkeypatch):
+    """What is copied for products that BLAS does not pack depends on the processor; here nothing is."""
+    monkeypatch.setattr(small_products, "has_small_kernels", lambda: False)
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=["as it is", "many pieces", "few pixels"])
@@ -73,7 +80,7 @@ def test_single_precision_errs_by_rounding_alone(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_does_the_work_that_it_says(name):
-    """The same products; the same bytes but for 2 %, and a few kilobytes of Python's own."""
+    """The same products; the same bytes but for 2 %, a few kilobytes of Python's own, and the tiled bias."""
     case = CASES[name]
     for direction, call in calls(per_offset, case).items():
         work = per_offset.work(case.problem, direction)
@@ -83,7 +90,7 @@ def test_it_does_the_work_that_it_says(name):
             continue
         assert work.flops == flops(per_offset, call), direction
         measured = workspace(call, result)
-        assert abs(measured - work.workspace(1)) <= 0.02 * measured + 16_000, (
+        assert abs(measured - work.workspace(1)) <= 0.02 * measured + 16_000 + 8 * TILE, (
             direction,
             measured,
             work.workspace(1),

@@ -68,7 +68,7 @@ def test_a_corrupt_file_is_said_once_and_rebuilt(file, monkeypatch, text):
 @pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf"), "fast", None])
 def test_a_rate_that_is_none(file, monkeypatch, rate):
     file.parent.mkdir()
-    rates = MEASURED._asdict() | {"byte": rate}
+    rates = MEASURED._asdict() | {"byte": rate, "factors": {}}
     file.write_text(json.dumps({"of": kept._identity(), "rates": rates}))
     with pytest.warns(RuntimeWarning, match="measured anew"):
         assert read_again(monkeypatch) == MEASURED
@@ -78,7 +78,7 @@ def test_a_rate_that_is_none(file, monkeypatch, rate):
 def test_another_machine_or_version_measures_for_itself(file, monkeypatch, of):
     file.parent.mkdir()
     other = kept._identity() | {of: "another"}
-    file.write_text(json.dumps({"of": other, "rates": DEFAULT._asdict()}))
+    file.write_text(json.dumps({"of": other, "rates": DEFAULT._asdict() | {"factors": {}}}))
     assert read_again(monkeypatch) == MEASURED
 
 
@@ -122,7 +122,9 @@ def test_calibrating_anew_takes_about_a_second_and_replaces_what_was_kept(file, 
     found = conv.calibrate()
     assert time.perf_counter() - start < 60  # a hang, not a slow machine
     assert found != MEASURED
-    assert all(rate >= 0 for rate in found)
+    assert all(rate >= 0 for rate in found[: model.KINDS])
+    assert all(factor > 0 for _, factor in found.factors)
+    assert "winograd_4x4 backward_data" in dict(found.factors)
     assert found.multiply_add > 0
     assert read_again(monkeypatch) == found
 
@@ -130,12 +132,12 @@ def test_calibrating_anew_takes_about_a_second_and_replaces_what_was_kept(file, 
 def test_the_rates_are_found_from_times_that_follow_them(monkeypatch):
     monkeypatch.setattr(kept, "PULL", 1e-9)
     rng = np.random.default_rng(0)
-    true = np.array(DEFAULT[:-1]) * rng.uniform(0.5, 2, len(DEFAULT) - 1)
-    features = rng.uniform(0.2, 1, (200, len(true))) / np.array(DEFAULT[:-1])
-    found = np.array(kept._solved(features, features @ true)[:-1])
+    true = np.array(DEFAULT[: model.KINDS]) * rng.uniform(0.5, 2, model.KINDS)
+    features = rng.uniform(0.2, 1, (200, len(true))) / np.array(DEFAULT[: model.KINDS])
+    found = np.array(kept._solved(features, features @ true))
     np.testing.assert_allclose(found, true, rtol=1e-3)
-    nothing = np.array(kept._solved(np.zeros_like(features), features @ true)[:-1])
-    np.testing.assert_allclose(nothing, DEFAULT[:-1])  # where the measurements tell nothing
+    nothing = np.array(kept._solved(np.zeros_like(features), features @ true))
+    np.testing.assert_allclose(nothing, DEFAULT[: model.KINDS])  # where the measurements tell nothing
 
 
 def test_least_squares_that_are_not_negative():
@@ -187,4 +189,4 @@ def test_rates_that_make_an_algorithm_dear_turn_the_choice(monkeypatch):
 
 
 def test_counts_have_a_place_for_each_rate():
-    assert len(model.counts(Work())) == len(Rates._fields) - 1
+    assert len(model.counts(Work())) == model.KINDS == Rates._fields.index("threads")

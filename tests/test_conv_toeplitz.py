@@ -18,9 +18,11 @@ from convolutions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minicnn.backend import small_products
 from minicnn.conv import im2col_chunked, toeplitz
 from minicnn.conv.chunks import Chunk
 from minicnn.conv.problem import DIRECTIONS
+from minicnn.conv.tail import TILE
 from minicnn.conv.work import Pass, Product, Work
 from minicnn.geometry import Window2d
 
@@ -34,6 +36,12 @@ CASES = {
     "large": asked((2, 3, 192, 192), 16, Window2d.of("w", 3, 1, 1), dtype=np.float32),
     "ends within a stride": asked((4, 2, 31, 33), 5, Window2d.of("w", 2, 4), dtype=np.float32),
 }
+
+
+@pytest.fixture(autouse=True)
+def _blas_packs_everything(monkeypatch):
+    """What is copied for products that BLAS does not pack depends on the processor; here nothing is."""
+    monkeypatch.setattr(small_products, "has_small_kernels", lambda: False)
 
 
 def as_costs_have_it(columns):
@@ -78,7 +86,7 @@ def test_single_precision_errs_by_rounding_alone(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_does_the_work_that_it_says(name):
-    """The same products; the same bytes but for 2 %, and a few kilobytes of Python's own."""
+    """The same products; the same bytes but for 2 %, a few kilobytes of Python's own, and the tiled bias."""
     case = CASES[name]
     for direction, call in calls(toeplitz, case).items():
         work = toeplitz.work(case.problem, direction)
@@ -86,7 +94,11 @@ def test_it_does_the_work_that_it_says(name):
         assert work.flops == flops(toeplitz, call), direction
         measured = workspace(call, result)
         expected = work.workspace(1)
-        assert abs(measured - expected) <= 0.02 * measured + 16_000, (direction, measured, expected)
+        assert abs(measured - expected) <= 0.02 * measured + 16_000 + 8 * TILE, (
+            direction,
+            measured,
+            expected,
+        )
         with patch.object(toeplitz, "parallel_for", wraps=toeplitz.parallel_for) as parallel_for:
             call()
         assert [entry.args[0] for entry in parallel_for.call_args_list] == [work.tasks]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+from collections import Counter
 from importlib import import_module
 from typing import Any
 
@@ -171,25 +172,35 @@ def test_what_is_missing_from_the_table_is_noticed(monkeypatch):
 
 
 def test_small_pieces_are_many():
-    tasks = []
+    """In every module that shares work among threads, whichever algorithm of convolution it serves."""
+    tasks = Counter()
 
-    def counting(count, task):
-        tasks.append(count)
-        parallel.parallel_for(count, task)
+    def counting(name):
+        def parallel_for(count, task):
+            tasks[name] += count
+            parallel.parallel_for(count, task)
+
+        return parallel_for
 
     def run():
         tasks.clear()
-        x, w = (Tensor(np.ones(shape), requires_grad=True) for shape in ((2, 2, 4, 3), (2, 2, 2, 2)))
-        y = F.batch_norm(F.conv2d(x, w), None, None, training=True).flatten(1)
-        (y @ Tensor(np.ones((12, 5)))).sum().backward()
-        return sorted(set(tasks))
+        x, w = (Tensor(np.ones(shape), requires_grad=True) for shape in ((2, 2, 7, 9), (3, 2, 3, 3)))
+        for algorithm in conv.algorithms():
+            with conv.use(algorithm):
+                y = F.batch_norm(F.conv2d(x, w), None, None, training=True)
+                (F.max_pool2d(y, 2).flatten(1) @ Tensor(np.ones((18, 5)))).sum().backward()
+        return dict(tasks)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in SIZES:
-            patch.setattr(f"{module}.parallel_for", counting)
-        assert run() in ([0, 1], [1])
+        sharing = {name for name in SIZES if hasattr(import_module(name), "parallel_for")}
+        assert sharing == set(SIZES) - {"minicnn.conv.fft_tiles", "minicnn.backend.small_products"}
+        for name in sharing:
+            patch.setattr(f"{name}.parallel_for", counting(name))
+        usual = run()
         with small_pieces():
-            assert run()[-1] > 3
+            small = run()
+    for name in sharing:
+        assert small[name] > max(3, 2 * usual.get(name, 0)), name
 
 
 @pytest.mark.parametrize("threads", [2, 3])

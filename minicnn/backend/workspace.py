@@ -17,10 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .recycling import lend
+
 __all__ = ["aligned", "empty", "empty_like", "poisoned", "scratch", "unwritten"]
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 _SMALL = 1 << 16  # bytes: for less, aligning takes longer than it saves
+_LARGE = 1 << 20  # bytes: from there on the system gives out memory page by page
 
 Buffers = dict[str, np.ndarray]
 
@@ -66,7 +69,7 @@ def scratch(purpose: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray
         unwritten(buffer)
     if buffer is None or buffer.size < size:
         buffers.pop(purpose, None)  # freed before the larger one is asked for
-        buffer = buffers[purpose] = aligned(size)
+        buffer = buffers[purpose] = _at_multiple(np.empty(size + _ALIGNMENT, np.uint8))
     return buffer[:size].view(dtype).reshape(shape)
 
 
@@ -141,6 +144,11 @@ def _buffers() -> Buffers:
 
 def aligned(size: int) -> np.ndarray:
     """Return `size` new bytes with undefined contents, aligned to 64."""
-    block = unwritten(np.empty(size + _ALIGNMENT, np.uint8))
+    return _at_multiple(lend(size + _ALIGNMENT) if size >= _LARGE else np.empty(size + _ALIGNMENT, np.uint8))
+
+
+def _at_multiple(block: np.ndarray) -> np.ndarray:
+    """Return all but 64 bytes of a block, from the first on whose address is a multiple of 64."""
+    unwritten(block)
     start = -block.__array_interface__["data"][0] % _ALIGNMENT
-    return block[start : start + size]
+    return block[start : start + block.size - _ALIGNMENT]

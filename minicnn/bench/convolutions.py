@@ -20,6 +20,7 @@ import numpy as np
 from .. import backend, nn
 from ..backend.cpu import empty_images
 from ..backend.parallel import get_num_threads
+from ..backend.recycling import release
 from ..backend.workspace import poisoned
 from ..conv.algorithms import ALGORITHMS
 from ..conv.choice import FAMILIAR, fastest
@@ -175,7 +176,7 @@ def measure(
     runs = {
         name: Run(
             shortest[name],
-            seconds(work[name], rates()),
+            rates().factor(name, direction) * seconds(work[name], rates()),
             workspaces[name],
             work[name].workspace(get_num_threads()),
             distances[name],
@@ -212,6 +213,7 @@ def _call(name: str, direction: Direction, problem: Problem, x: Any, w: Any, g: 
 
 def _watched(call: Call, given: bool) -> tuple[np.ndarray, int]:
     """Return a call's result, and the most bytes that it held, without the result unless that was `given`."""
+    release()  # memory that waits to be used again would not be counted
     tracemalloc.start()
     try:
         with poisoned():  # whose scratch memory is new, and so is counted

@@ -96,7 +96,10 @@ def fastest(problem: Problem, direction: Direction) -> str:
 @lru_cache(maxsize=1 << 12)
 def _fastest(problem: Problem, direction: Direction, rates: Rates) -> str:
     able = {name: a for name, a in ALGORITHMS.items() if a.supports(problem, direction)}
-    expected = {name: seconds(a.work(problem, direction), rates) for name, a in able.items()}
+    expected = {
+        name: rates.factor(name, direction) * seconds(a.work(problem, direction), rates)
+        for name, a in able.items()
+    }
     best = min(expected, key=lambda name: expected[name])
     return best if expected[best] < GAIN * expected[FAMILIAR] else FAMILIAR
 

@@ -9,7 +9,8 @@ which other threads wait, for the interpreter is locked::
     seconds = Σ over products, passes (count · rates) / threads that find work  +  calls · rate
 
 So the work is a vector of counts, :func:`counts`, and the rates are measured by solving for them
-(:mod:`minicnn.conv.rates`).
+(:mod:`minicnn.conv.rates`).  What an algorithm's counts do not show, how well its pieces fit the caches or its calls
+the threads, is one factor for each of its directions, measured too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..backend.small_products import is_small
+from .problem import Direction
 from .work import Work
 
 __all__ = ["DEFAULT", "Rates", "counts", "seconds", "shared_counts"]
@@ -43,34 +45,56 @@ class Rates(NamedTuple):
     call: float  # of NumPy
     step: float  # of a Python loop
     threads: int
+    factors: tuple[tuple[str, float], ...] = ()  # by "algorithm direction"; 1 where there is none
 
+    def factor(self, name: str, direction: Direction) -> float:
+        """Return what an algorithm's time is multiplied with, for what its counts do not show."""
+        return dict(self.factors).get(f"{name} {direction}", 1.0)
+
+
+KINDS = len(Rates._fields) - 2  # of things that are counted
 
 DEFAULT = Rates(
-    product=1e-7,
-    multiply_add=1.3e-11,
-    left=2e-10,
-    right=2e-10,
-    result=2e-10,
-    small=1.3e-11,
-    byte=1e-10,
-    run=4e-9,
-    call=1.5e-6,
+    product=2.8e-6,
+    multiply_add=1.4e-11,
+    left=1.6e-10,
+    right=8.1e-10,
+    result=1.5e-10,
+    small=1.9e-11,
+    byte=6.9e-11,
+    run=2.2e-9,
+    call=2.3e-6,
     step=4e-7,
     threads=2,
+    factors=(
+        ("fft backward_data", 1.24),
+        ("fft backward_weight", 1.54),
+        ("fft forward", 1.26),
+        ("per_offset backward_data", 0.9),
+        ("per_offset forward", 1.08),
+        ("toeplitz backward_weight", 1.13),
+        ("toeplitz forward", 1.12),
+        ("winograd_2x2 backward_data", 1.25),
+        ("winograd_2x2 backward_weight", 1.5),
+        ("winograd_2x2 forward", 1.31),
+        ("winograd_4x4 backward_data", 1.06),
+        ("winograd_4x4 backward_weight", 1.45),
+        ("winograd_4x4 forward", 1.22),
+    ),
 )
 """Of a 2-core Intel Xeon with AVX-512: what is used where nothing may be measured."""
 
 
 def counts(work: Work) -> np.ndarray:
-    """Return how many of each there are, in the order of :class:`Rates`, the threads left out.
+    """Return how many of each there are, in the order of :class:`Rates`.
 
     Examples
     --------
     >>> from minicnn.conv.work import Pass, Product
-    >>> counts(Work((Product(2, 500, 400, 300),), (Pass(moved=800, run=80),), calls=3)).astype(int)
-    array([        2, 120000000,    400000,    240000,    300000,         0,       800,        10,         3,         0])
+    >>> counts(Work((Product(2, 500, 400, 300),), (Pass(moved=800, run=80),), calls=3)).astype(int).tolist()
+    [2, 120000000, 400000, 240000, 300000, 0, 800, 10, 3, 0]
     """
-    total = np.zeros(len(Rates._fields) - 1)
+    total = np.zeros(KINDS)
     for count, rows, inner, columns in work.products:
         total[0] += count
         if is_small(rows, inner, columns):
@@ -106,4 +130,4 @@ def seconds(work: Work, rates: Rates) -> float:
     >>> seconds(Work(calls=10), DEFAULT._replace(call=0.5))
     5.0
     """
-    return float(shared_counts(work, rates.threads) @ rates[:-1])
+    return float(shared_counts(work, rates.threads) @ rates[:KINDS])

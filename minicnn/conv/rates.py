@@ -2,7 +2,8 @@
 
 The algorithms are timed on a few small problems, for half a second in all, and the rates are those with which the model
 comes closest to the times: the non-negative least squares of predicted/measured − 1, drawn a little towards the default
-rates where the problems tell nothing.
+rates where the problems tell nothing.  The median of what is then left over for each algorithm's direction is its
+factor.
 
 They are kept in the user's cache.  The file is made anew for another processor, BLAS, version of NumPy or of the
 algorithms.  The environment variable MINICNN_RATES overrides all of this: ``default`` for rates written down in the
@@ -21,7 +22,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,12 +32,12 @@ from ..backend.machine import blas_name, cpu_name
 from ..backend.parallel import get_num_threads
 from ..geometry import Window2d
 from .algorithms import ALGORITHMS
-from .model import DEFAULT, Rates, shared_counts
+from .model import DEFAULT, KINDS, Rates, shared_counts
 from .problem import DIRECTIONS, Problem
 
 __all__ = ["calibrate", "rates"]
 
-VERSION = 2  # of the model and of the algorithms' descriptions of their work: to be raised when they change
+VERSION = 3  # of the model and of the algorithms' descriptions of their work: to be raised when they change
 SECONDS = 0.5  # of measuring
 PULL = 0.03  # towards the default rates, as a part of the weight of one measurement
 
@@ -113,8 +114,9 @@ def _read(path: Path) -> Rates:
     record = json.loads(path.read_text())
     if record["of"] != _identity():
         raise _Outdated
-    found = Rates(**record["rates"])
-    if not all(isinstance(rate, int | float) and math.isfinite(rate) and rate >= 0 for rate in found):
+    found = Rates(**record["rates"] | {"factors": tuple(sorted(record["rates"]["factors"].items()))})
+    numbers = (*found[:-1], *dict(found.factors).values())
+    if not all(isinstance(rate, int | float) and math.isfinite(rate) and rate >= 0 for rate in numbers):
         raise ValueError(f"a rate is a finite number of at least 0, got {found}")
     if not isinstance(found.threads, int) or found.threads < 1:
         raise ValueError(f"threads must be an int of at least 1, got {found.threads}")
@@ -126,7 +128,8 @@ def _keep(path: Path, found: Rates) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"of": _identity(), "rates": found._asdict()}, indent=1) + "\n")
+            rates = found._asdict() | {"factors": dict(found.factors)}
+            temporary.write_text(json.dumps({"of": _identity(), "rates": rates}, indent=1) + "\n")
     except OSError:
         pass
 
@@ -150,26 +153,39 @@ def _cache_file() -> Path:
 # By measuring
 
 
+class _Timed(NamedTuple):
+    """An algorithm's run of a problem in one direction: "algorithm direction", its counts, the call."""
+
+    name: str
+    counts: np.ndarray
+    call: Callable[[], Any]
+
+
 def _measured() -> Rates:
-    """Time the algorithms on the small problems, and solve for the rates."""
+    """Time the algorithms on the small problems, and solve for the rates and the factors."""
     runs = [run for shape in SHAPES for run in _runs(*shape)]
-    fastest = [math.inf] * len(runs)
-    for _, call in runs:  # the first call allocates, and loads code
-        call()
+    fastest = np.full(len(runs), math.inf)
+    for run in runs:  # the first call allocates, and loads code
+        run.call()
     end = time.perf_counter() + SECONDS
-    while True:
-        for i, (_, call) in enumerate(runs):
+    while time.perf_counter() < end or not np.isfinite(fastest).all():
+        for i, run in enumerate(runs):
             start = time.perf_counter()
-            call()
+            run.call()
             fastest[i] = min(fastest[i], time.perf_counter() - start)
-            if start > end and math.isfinite(fastest[-1]):
-                return _solved(np.array([features for features, _ in runs]), np.array(fastest))
+    system = np.array([run.counts for run in runs])
+    rates = _solved(system, fastest)
+    factors = dict(DEFAULT.factors)
+    for name in dict.fromkeys(run.name for run in runs):
+        mine = [i for i, run in enumerate(runs) if run.name == name]
+        factors[name] = float(np.median(fastest[mine] / (system[mine] @ rates)))
+    return Rates(*rates.tolist(), threads=get_num_threads(), factors=tuple(sorted(factors.items())))
 
 
 def _runs(
     input_shape: tuple[int, int, int, int], kernels: int, kernel: int, stride: int, padding: int
-) -> list[tuple[np.ndarray, Callable[[], Any]]]:
-    """Return what to run for a problem: the counts of each algorithm in each direction, and the call."""
+) -> list[_Timed]:
+    """Return what to run for a problem: each algorithm that can, in each direction."""
     window = Window2d.of("calibrate", kernel, stride, padding)
     problem = Problem(input_shape, kernels, window)
     x, y = (full_images(*shape, problem.dtype, 1) for shape in (input_shape, problem.output_shape))
@@ -180,7 +196,8 @@ def _runs(
         "backward_weight": (x, y, window, 1),
     }
     return [
-        (
+        _Timed(
+            f"{name} {direction}",
             shared_counts(algorithm.work(problem, direction), get_num_threads()),
             partial(getattr(algorithm, direction), *arguments[direction]),
         )
@@ -190,13 +207,12 @@ def _runs(
     ]
 
 
-def _solved(features: np.ndarray, measured: np.ndarray) -> Rates:
-    """Return the rates r ≥ 0 that minimise Σ (features·r / measured − 1)² + PULL·runs·Σ (r / default − 1)²."""
-    default = np.array(DEFAULT[:-1])
-    pull = np.sqrt(PULL * len(measured)) * np.eye(len(default))
-    system = np.vstack([features * default / measured[:, None], pull])
-    multiples = _non_negative(system, np.concatenate([np.ones(len(measured)), pull.diagonal()]))
-    return Rates(*(multiples * default).tolist(), threads=get_num_threads())
+def _solved(system: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Return the rates r ≥ 0 that minimise Σ (system·r / measured − 1)² + PULL·runs·Σ (r / default − 1)²."""
+    default = np.array(DEFAULT[:KINDS])
+    pull = np.sqrt(PULL * len(measured)) * np.eye(KINDS)
+    rows = np.vstack([system * default / measured[:, None], pull])
+    return default * _non_negative(rows, np.concatenate([np.ones(len(measured)), pull.diagonal()]))
 
 
 def _non_negative(a: np.ndarray, b: np.ndarray) -> np.ndarray:

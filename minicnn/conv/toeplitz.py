@@ -35,7 +35,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
-from ..backend.small_products import multiply, operand
+from ..backend.small_products import are_small, multiply, operand
 from ..backend.workspace import scratch
 from ..geometry import Window2d
 from .chunks import Chunk, cut, slab
@@ -113,7 +113,8 @@ def work(problem: Problem, direction: Direction) -> Work:
             (*passes, Pass(n * k * p * q * itemsize, outer * itemsize)),
             tasks=len(pieces),
             calls=8 * len(pieces),
-            shared=matrix,
+            shared=matrix
+            * (2 if are_small(inner, outer) else 1),  # turned for the products, where that helps
             private=private,
         )
     lanes = _lanes(pieces)

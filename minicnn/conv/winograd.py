@@ -49,7 +49,7 @@ from ..backend.cpu import empty_images
 from ..backend.matmul import matmul
 from ..backend.parallel import parallel_for
 from ..backend.small_products import multiply, multiply_columns, operand
-from ..backend.workspace import scratch, unwritten
+from ..backend.workspace import scratch
 from ..geometry import Window2d
 from .chunks import cut, slab
 from .cook_toom import cook_toom
@@ -250,10 +250,10 @@ class Winograd:
             parallel_for(len(batch), lambda i, batch=batch, products=products: write(batch[i], products))
 
     def _kernels(self, w: Array) -> Array:
-        """Transform kernels (K, C, 3, 3) to (t², K, C)."""
+        """Transform kernels (K, C, 3, 3) to (t², K, C), in scratch memory."""
         k, c = w.shape[:2]
         samples = w.transpose(2, 3, 0, 1)
-        kernels = unwritten(np.empty((self.t**2, k, c), w.dtype))
+        kernels = scratch("winograd kernels", (self.t**2, k, c), w.dtype)
         matrix = self._filter.astype(w.dtype)
         count = max(1, min(k * c // KERNEL_PIECE, k, KERNEL_PIECES))
         edges = [k * i // count for i in range(count + 1)]

@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.of(arguments.targets, arguments.suite)
         if arguments.list or arguments.show:
-            mutants = sampled(Targets.of(settings.targets).mutants, arguments.sample, arguments.seed)
+            targets = Targets.of(settings.targets, settings.exclude)
+            mutants = sampled(targets.mutants, arguments.sample, arguments.seed)
             return _show(mutants, arguments.show) if arguments.show else _list(mutants)
         return _run(settings, arguments)
     except (ValueError, ImportError, OSError, RuntimeError) as error:

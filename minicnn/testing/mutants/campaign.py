@@ -50,7 +50,7 @@ def campaign(
     jobs = jobs or _cpus()
     progress("making mutants", 0, 1)
     checks = load_suite(settings.suite)
-    targets = Targets.of(settings.targets)
+    targets = Targets.of(settings.targets, settings.exclude)
     mutants = sampled(targets.mutants, sample, seed)
     progress(f"recording {len(checks):,} checks", 0, len(mutants))
     recorded = record(checks, targets, jobs)

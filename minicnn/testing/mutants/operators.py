@@ -372,9 +372,9 @@ def off_by_one(node: ast.AST, scope: Scope) -> Iterator[Change]:
 def _bounds(node: ast.AST) -> list[ast.expr]:
     if isinstance(node, ast.Slice):
         return [bound for bound in (node.lower, node.upper) if bound is not None]
-    return (
-        node.args[:2] if isinstance(node, ast.Call) and _called(node) in ("range", "slice", "arange") else []
-    )
+    if isinstance(node, ast.Call) and _called(node) in ("range", "slice", "arange"):
+        return [bound for bound in node.args[:2] if not isinstance(bound, ast.Starred)]
+    return []
 
 
 _NEIGHBOUR: dict[type[ast.cmpop], ast.cmpop] = {

@@ -6,6 +6,7 @@ In the folder where the command is given::
     targets = ["mypackage/layers", "mypackage/windows.py"]    # files and folders
     suite = "tests/mutation_suite.py:checks"                  # or module:function
     equivalents = "tests/equivalent_mutants.toml"             # optional
+    exclude = ["cost", "describe"]                            # optional: functions and methods to leave alone
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What to mutate, the suite to run, and which mutants nothing can kill, with the reasons."""
+    """What to mutate, the suite to run, which mutants nothing can kill, with the reasons, and what to leave alone."""
 
     targets: tuple[Path, ...]
     suite: str
     equivalents: dict[str, str]
+    exclude: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, targets: list[str], suite: str | None, folder: Path = Path()) -> Settings:
@@ -45,7 +47,8 @@ class Settings:
             )
         suite = suite or str(table.get("suite", ""))
         listed = table.get("equivalents")
-        return cls(tuple(paths), suite, load_equivalents(folder / listed) if listed else {})
+        equivalents = load_equivalents(folder / listed) if listed else {}
+        return cls(tuple(paths), suite, equivalents, frozenset(table.get("exclude", [])))
 
 
 def _table(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +54,10 @@ class Targets:
     functions: dict[Place, list[FunctionType]]
 
     @classmethod
-    def of(cls, paths: Iterable[Path]) -> Targets:
+    def of(cls, paths: Iterable[Path], exclude: Container[str] = ()) -> Targets:
         """Import the modules at these files and folders and make their mutants.
+
+        Functions and methods whose plain names are in `exclude` are left alone.
 
         Raises
         ------
@@ -71,7 +73,9 @@ class Targets:
         functions = _functions(live)
         mutants = [mutant for name, source in sources.items() for mutant in mutants_of(source, name)]
         # Where no function object has the code, a decorator has put something else in its place.
-        return cls(sources, [mutant for mutant in mutants if mutant.place in functions], functions)
+        mutants = [mutant for mutant in mutants if mutant.place in functions]
+        left = [mutant for mutant in mutants if mutant.function.rpartition(".")[2] not in exclude]
+        return cls(sources, left, functions)
 
     @contextmanager
     def running(self, codes: Mapping[Place, CodeType]) -> Iterator[None]:
