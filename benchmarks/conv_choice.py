@@ -1,4 +1,4 @@
-"""How good "auto" is: every different convolution of all models, every algorithm, all directions, the pick against the fastest.
+"""How good "auto" is: every different convolution of all models, every algorithm, the pick against the fastest.
 
 Each problem's algorithms take turns.  Where the pick is not within 10 % of the fastest, or slower than im2col_chunked,
 the problem is measured once more, for on a shared machine one long pause looks like a bad choice; the better of the

@@ -129,11 +129,11 @@ def of_algorithms() -> Iterator[Named]:
     """Yield checks that hold each algorithm of convolution to the definition."""
     every = Window2d.of("w", (3, 2), (2, 3), (2, 1, 0, 3), (1, 2))
     wanted = {
-        "3×3": asked((2, 3, 7, 9), 4, Window2d.of("w", 3)),
-        "3×3, padded": asked((3, 2, 10, 7), 5, Window2d.of("w", 3, 1, (1, 0, 2, 4))),
-        "1×1": asked((3, 4, 6, 5), 6, Window2d.of("w", 1), groups=2),
-        "wide": asked((1, 2, 5, 40), 3, Window2d.of("w", (2, 5), 1, (1, 1, 3, 2))),
-        "all at once": asked((2, 6, 9, 11), 4, every, groups=2),
+        "3×3": asked((2, 2, 7, 6), 3, Window2d.of("w", 3)),
+        "3×3, padded": asked((3, 2, 5, 6), 2, Window2d.of("w", 3, 1, (1, 0, 2, 4))),
+        "1×1": asked((2, 4, 3, 5), 6, Window2d.of("w", 1), groups=2),
+        "wide": asked((1, 2, 3, 30), 3, Window2d.of("w", (2, 5), 1, (1, 1, 3, 2))),
+        "all at once": asked((2, 4, 7, 9), 6, every, groups=2),
     }
     memory = problems().flatmap(lambda case: st.tuples(st.just(case), in_any_memory(_result(case))))
     cases = [(name, case, _result(case)) for name, case in wanted.items()]

@@ -20,7 +20,7 @@ SIZES = {
         "KERNEL_PIECE": 1,
         "CACHED_BYTES": 999,
     },
-    "minicnn.backend.small_products": {"ROWS": 2, "COLUMNS": 3, "_KERNELS": ("",)},
+    "minicnn.backend.small_products": {"ROWS": 2, "COLUMNS": 3, "has_small_kernels": lambda: True},
     "minicnn.backend.pooling": {"PIECE_BYTES": 1},
     "minicnn.backend.elementwise": {"_PIECE": 6, "_SHARED": 1, "_LINE": 5},
     "minicnn.backend.matmul": {"_TASK": 1, "_NARROWEST": 1, "_RESULT": 2, "_LOWEST": 1, "_TERMS": 2},

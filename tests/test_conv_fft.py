@@ -177,11 +177,21 @@ def test_tiles_cover_an_axis_and_see_no_more_than_they_may(results, stride, exte
     tiles, each, side = fft_tiles.cut(results, stride, extent)
     seen = (each - 1) * stride + extent
     assert (tiles - 1) * each < max(results, 1) <= max(tiles * each, 1)
+    assert tiles * (each - 1) < max(results, 1)
     assert seen <= max(fft_tiles.LEAST_SIDE, fft_tiles.RATIO * extent)
     assert side == fft_tiles.fast_length(seen)
     if tiles > 1:  # in fewer tiles, they would see more
         fewer = -(-results // (tiles - 1))
         assert (fewer - 1) * stride + extent > max(fft_tiles.LEAST_SIDE, fft_tiles.RATIO * extent)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_tiles_are_of_what_is_computed(direction):
+    """Of dx every pixel is a result; y's results see pixels a stride apart."""
+    window = Window2d.of("test", (5, 3), (2, 3), padding=2, dilation=(1, 4))
+    size, stride = ((70, 90), (1, 1)) if direction == "backward_data" else ((35, 29), (2, 3))
+    axes = [fft_tiles.cut(size[i], stride[i], (5, 9)[i]) for i in (0, 1)]
+    assert fft_tiles.plan(Problem((3, 2, 70, 90), 4, window), direction).tiles == (3, *axes)
 
 
 @given(case=cases(), direction=st.sampled_from(DIRECTIONS), budget=st.integers(1, 20_000))

@@ -1,16 +1,20 @@
 """Winograd's convolution: transforms derived exactly, tiles and stages of any size, and what float32 costs."""
 
 from fractions import Fraction
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+from convolutions import asked, hold_to_the_definition, threads
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minicnn import conv
-from minicnn.conv import winograd
+from minicnn.backend import small_products
+from minicnn.conv import chunks, winograd
 from minicnn.conv.algorithms import ALGORITHMS
-from minicnn.conv.cook_toom import cook_toom
+from minicnn.conv.cook_toom import _inverse, cook_toom
 from minicnn.conv.problem import DIRECTIONS, Problem
 from minicnn.geometry import Window2d
 
@@ -53,6 +57,13 @@ def test_the_usual_points_give_the_printed_transforms(m, points):
         for matrices in (cook_toom(m, 3, points), PRINTED[m])
     )
     np.testing.assert_allclose(derived, printed, atol=1e-14)
+    assert cook_toom(m, 3, points).filter[-1].tolist() == [0, 0, 1]  # ∞ reads off, and scales nothing
+
+
+def test_a_matrix_is_inverted_exactly():
+    matrix = [[Fraction(x) for x in row] for row in ((2, 1, 3), (4, 5, 1), (1, 7, 2))]
+    inverse = _inverse(matrix)
+    assert (np.array(matrix) @ np.array(inverse)).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
 @given(st.data(), st.integers(1, 5), st.integers(1, 5))
@@ -72,6 +83,13 @@ def test_points_that_make_no_filter():
         cook_toom(4, 3, (0, 1, -1))
     with pytest.raises(ValueError, match="must be different"):
         cook_toom(2, 3, (0, 1, Fraction(2, 2)))
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_tiles_may_have_any_size(m):
+    case = asked((2, 3, 8, 9), 4, Window2d.of("w", 3, padding=(1, 0, 2, 1)))
+    algorithm = winograd.Winograd(m, (0, 1, -1, 2)[: m + 1])
+    hold_to_the_definition(algorithm, case, np.zeros(case.problem.output_shape))
 
 
 def results(x, w, b, g, padding, algorithm):
@@ -122,6 +140,119 @@ def test_images_that_are_not_channels_last_and_a_batch_of_none(algorithm):
     assert not dw.any()
 
 
+def batches(m, shape, c, k, tiles, least=1, **sizes):
+    """Return the images, rows and place of each piece, batch by batch, with a budget of so many tiles' V and M."""
+    budget = int(tiles * (m + 2) ** 2 * (c + k) * 8)
+    with patch.multiple(winograd, **{"LEAST_TILES": 1, "PIECE_BYTES": 1 << 40, **sizes}):
+        found = winograd.Winograd(m, range(m + 1))._batches(shape, c, k, 8, budget, least)
+    assert {piece.across for batch in found for piece in batch} <= {-(-shape[3] // m)}
+    return [[tuple((s.start, s.stop) for s in (p.images, p.rows, p.place)) for p in batch] for batch in found]
+
+
+def test_a_batch_is_as_large_as_the_budget_allows():
+    """Four images of 3 rows of 2 tiles, the last of which hang over."""
+    shape = 4, 2, 5, 3
+    whole = [[((0, 4), (0, 3), (0, 24))]]
+    halves = [[((0, 2), (0, 3), (0, 12))], [((2, 4), (0, 3), (0, 12))]]
+    assert batches(2, shape, 1, 2, tiles=24) == whole
+    assert batches(2, shape, 3, 2, tiles=24 - 1 / 99) == halves
+    assert batches(4, (4, 2, 9, 7), 3, 2, tiles=24 - 1 / 99) == halves
+    assert batches(2, shape, 1, 2, tiles=24, least=2) == halves
+    assert batches(2, shape, 1, 2, tiles=1, LEAST_TILES=12) == halves
+    assert batches(2, shape, 1, 2, tiles=24, least=9, LEAST_TILES=24) == whole
+    assert batches(2, (1, 2, 5, 3), 1, 2, tiles=3) == [[((0, 1), (i, i + 1), (0, 2))] for i in range(3)]
+    assert batches(2, (0, 2, 5, 3), 1, 2, tiles=3) == []
+
+
+@pytest.mark.parametrize(("c", "k"), [(1, 5), (5, 1)])
+def test_a_piece_is_as_large_as_its_pixels_may_be(c, k):
+    rows = [[((0, 1), (i, i + 1)) for i in range(3)]]
+    for m, size in ((2, (5, 3)), (4, (9, 7))):
+        pixels = (m + 2) ** 2 * 5 * 8  # of a tile
+        for least, most in ((1, 4 * pixels - 1), (2 * pixels, 4 * pixels - 1)):
+            for limit in (least, most):
+                found = batches(m, (1, k, *size), c, k, tiles=6, PIECE_BYTES=limit)
+                assert [[piece[:2] for piece in batch] for batch in found] == rows
+                assert [piece[2] for piece in found[0]] == [(0, 2), (2, 4), (4, 6)]
+        found = batches(m, (1, k, *size), c, k, tiles=4, PIECE_BYTES=2 * pixels)
+        assert found == [[((0, 1), (0, 1), (0, 2)), ((0, 1), (1, 2), (2, 4))], [((0, 1), (2, 3), (0, 2))]]
+        found = batches(m, (1, k, *size), c, k, tiles=6, PIECE_BYTES=4 * pixels)
+        assert found == [[((0, 1), (0, 1), (0, 2)), ((0, 1), (1, 3), (2, 6))]]
+
+
+@ALGORITHM
+def test_the_order_of_work_and_its_tasks(algorithm):
+    """Kernels that stay in the cache let each chunk be a task; others, each piece of a stage, and each position."""
+    m = int(algorithm[-1])
+    positions, tiles = (m + 2) ** 2, (8 // m) ** 2  # of an image
+    x, w, b, g = arrays((32, 3, 8, 8), 4, (1, 1, 1, 1))
+    size = positions * 3 * 4 * 8
+    sizes = {"LEAST_TILES": 1, "CHUNKS": 8, "PIECE_BYTES": 8 * tiles * positions * 4 * 8}
+    for limit, tasks in ((size, [8]), (size - 1, [4, positions, 4])):  # 4 pieces of 8 images
+        with (
+            patch.multiple(winograd, CACHED_BYTES=limit, **sizes),
+            patch.object(winograd, "parallel_for", wraps=winograd.parallel_for) as parallel_for,
+        ):
+            results(x, w, b, g, 1, algorithm)
+        counts = [call.args[0] for call in parallel_for.call_args_list]
+        assert counts == [1, *tasks, 1, *tasks, 4, positions]  # 1: the kernels
+
+
+@pytest.mark.parametrize(
+    ("sizes", "edges"),
+    [
+        ({}, [0, 8]),  # 120 kernels: too few to share
+        ({"KERNEL_PIECE": 40}, [0, 2, 5, 8]),
+        ({"KERNEL_PIECE": 41}, [0, 4, 8]),
+        ({"KERNEL_PIECE": 1}, list(range(9))),
+        ({"KERNEL_PIECE": 1, "KERNEL_PIECES": 3}, [0, 2, 5, 8]),
+    ],
+)
+def test_kernels_are_transformed_in_pieces(sizes, edges):
+    made = []
+
+    def noting(matrix, samples, out):
+        assert matrix.dtype == samples.dtype == np.float32
+        made.append(samples.shape[1] // 15)
+        return np.matmul(matrix, samples, out=out)
+
+    numpy = SimpleNamespace(**{**vars(np), "matmul": noting})
+    with patch.multiple(winograd, np=numpy, **sizes), threads(1):
+        ALGORITHMS["winograd_2x2"]._kernels(np.ones((8, 15, 3, 3), np.float32))
+    assert made == np.diff(edges).tolist()
+
+
+def test_no_more_pixels_are_transformed_than_the_tiles_see():
+    """Four rows of four tiles, two rows a piece; and all in the arrays' own precision."""
+    x, w, b, g = arrays((1, 3, 8, 8), 4, (1, 1, 1, 1), np.float32)
+    seen, types = [], set()
+
+    def slab(x, images, rows, columns):
+        seen.append(((rows.start, rows.stop), (columns.start, columns.stop)))
+        return chunks.slab(x, images, rows, columns)
+
+    def multiply_columns(a, b, out):
+        types.update([a.dtype, b.dtype, out.dtype])
+        small_products.multiply_columns(a, b, out)
+
+    with (
+        patch.multiple(winograd, slab=slab, multiply_columns=multiply_columns, PIECE_BYTES=8 * 16 * 4 * 4),
+        threads(1),
+    ):
+        results(x, w, b, g, 1, "winograd_2x2")
+    data, gradient = [((-1, 5), (-1, 9)), ((3, 9), (-1, 9))], [((0, 4), (0, 8)), ((4, 8), (0, 8))]
+    assert seen == [*data, *data, data[0], gradient[0], data[1], gradient[1]]
+    assert types == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize(("height", "width", "detour"), [(8, 6, False), (7, 6, True), (8, 5, True)])
+def test_only_tiles_that_hang_over_are_not_written_where_they_belong(height, width, detour):
+    x, w, *_ = arrays((2, 3, height, width), 4, (1, 1, 1, 1))
+    with patch.object(winograd, "scratch", wraps=winograd.scratch) as scratch:
+        conv.conv2d(x, w, padding=1, algorithm="winograd_2x2")
+    assert ("winograd image" in {call.args[0] for call in scratch.call_args_list}) == detour
+
+
 @pytest.mark.parametrize(
     ("algorithm", "roundings"), [("im2col_chunked", 1), ("winograd_2x2", 2), ("winograd_4x4", 10)]
 )
@@ -132,6 +263,7 @@ def test_the_error_in_float32_is_a_few_roundings_of_the_result(algorithm, roundi
     single = [a.astype(np.float32) for a in given]
     exact = results(*(a.astype(np.float64) for a in single), 1, "im2col")
     for found, expected in zip(results(*single, 1, algorithm), exact, strict=True):
+        assert found.dtype == np.float32
         error = np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
         assert error <= 4 * roundings * np.finfo(np.float32).eps
 

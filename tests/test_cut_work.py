@@ -6,6 +6,7 @@ That the pieces' results are right is shown elsewhere, and would stay so if each
 from __future__ import annotations
 
 from contextlib import nullcontext
+from importlib import import_module
 from itertools import permutations, product
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -278,6 +279,16 @@ def test_a_result_may_lie_in_memory_of_any_order(order, algorithm):
 
 
 # What is not copied, and no larger than it need be
+
+
+@pytest.mark.parametrize("algorithm", ["im2col_chunked", "per_offset", "toeplitz", "winograd_2x2"])
+def test_a_result_in_channels_last_memory_is_written_where_it_is(algorithm):
+    module = import_module(f"minicnn.conv.{algorithm.removesuffix('_2x2')}")
+    last = np.empty((2, 7, 9, 6)).transpose(0, 3, 1, 2)
+    for out, count in ((last, 0), (np.empty(last.shape), 1)):
+        with patch.object(module, "empty_images", wraps=module.empty_images) as empty_images:
+            conv.conv2d(X, fill((6, 4, 3, 3), seed=1), padding=1, out=out, algorithm=algorithm)
+        assert empty_images.call_count == count
 
 
 @pytest.mark.parametrize("padding", [0, (0, 1, 2, 0), (1, 0, 0, 3)])

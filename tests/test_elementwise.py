@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import permutations
 from typing import Any
 from unittest.mock import patch
@@ -118,6 +119,24 @@ def test_dense_arrays_are_cut_into_equal_shares_of_long_lines():
         assert all(v.shape == part[-1].shape[1:] for part in parts for v in part[1:-1])
 
 
+@pytest.mark.parametrize("x", [np.zeros((6, 4, 1, 1)), np.zeros((6, 4))[:, :, None, None]])
+@pytest.mark.usefixtures("small")
+def test_images_of_one_pixel_are_lines_of_channels(x):
+    assert {part[-1].ndim for part in pieces([x, np.ones(4), x])} == {2}
+
+
+def test_small_matrices_are_left_as_they_are():
+    x = np.zeros((3, 4)).T
+    assert pieces([x, x])[0][0] is x
+
+
+def test_arrays_are_cut_along_no_more_axes_than_needed():
+    with patch.multiple(elementwise, _PIECE=6, _SHARES=4):
+        assert elementwise._boxes((8, 2, 3), (0, 1, 2)) == [
+            (slice(i, i + 1), slice(None), slice(None)) for i in range(8)
+        ]
+
+
 def test_small_work_is_done_at_once_and_large_work_is_shared():
     def tasks(size, arrays):
         with patch.object(elementwise, "parallel_for", wraps=elementwise.parallel_for) as parallel_for:
@@ -177,6 +196,28 @@ def test_arrays_are_joined_in_the_layout_of_the_first(sizes, axis, layout):
         assert joined.transpose(LAST).flags.c_contiguous
 
 
+@pytest.mark.parametrize(("size", "count"), [(48, 0), (50, 2)])
+def test_only_large_arrays_are_joined_in_pieces(size, count):
+    x = np.zeros(size // 2)
+    with (
+        patch.object(elementwise, "_SHARED", 100),
+        patch.object(elementwise, "pieces", wraps=elementwise.pieces) as cut,
+    ):
+        concatenate([x, x])
+    assert cut.call_count == count
+
+
+def test_a_selection_takes_no_memory():
+    for dtype in ("f2", "f4", "f8"):
+        x = np.ones(1000, dtype)
+        kept, out = x > 0, np.empty_like(x)
+        tracemalloc.start()
+        select(kept, x, out)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < x.nbytes / 2
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
 def test_what_is_selected_keeps_every_bit(dtype):
     x = np.array([1.5, -0.0, np.inf, -np.inf, np.nan, -2.0, 0.0, 6e-8] * 2, dtype)
@@ -231,6 +272,16 @@ def test_operations_in_small_pieces(name, seed):
     for case in entry.examples.values():
         properties = ["definition", "gradient", "layout", "untouched", "threads", "poisoned", "released"]
         entry.operation(case, seed).check(case, only=properties)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [((4, 5), 0), ((2, 4, 5), 1), ((2, 4, 5, 6), 1)], ids=["matrix", "3-D", "4-D"]
+)
+def test_only_sums_of_images_are_done_in_pieces(shape, count):
+    with patch.object(cpu, "in_pieces", wraps=cpu.in_pieces) as in_pieces:
+        y = Tensor(fill(shape)) + Tensor(fill(shape, seed=1))
+    assert in_pieces.call_count == count
+    np.testing.assert_array_equal(y.data, fill(shape) + fill(shape, seed=1))
 
 
 def test_threads_change_no_bit_of_elementwise_work():

@@ -277,7 +277,9 @@ def test_the_command(toy, capsys, monkeypatch):
 def test_what_is_excluded_is_left_alone(toy, capsys):
     def mutated():
         assert main(["--list"]) == 0
-        return {line.removeprefix("toy.py:").partition(" ")[0] for line in capsys.readouterr().out.splitlines()}
+        return {
+            line.removeprefix("toy.py:").partition(" ")[0] for line in capsys.readouterr().out.splitlines()
+        }
 
     assert {"slow", "Toy.size", "Toy.made"} <= (before := mutated())
     with (toy / "pyproject.toml").open("a") as file:

@@ -12,13 +12,15 @@ import naive
 import numpy as np
 import pytest
 
-from minicnn import Tensor, conv, tensor
+from minicnn import Tensor, backend, conv, tensor
 from minicnn import functional as F
 from minicnn.geometry import Window2d
 from minicnn.ops.avg_pool2d import AvgPool2d
 from minicnn.ops.conv_transpose2d import ConvTranspose2d
 from minicnn.ops.cross_entropy import NegativeLogLikelihood
+from minicnn.ops.local_response_norm import with_margins
 from minicnn.ops.max_pool2d import MaxPool2d
+from minicnn.ops.pad import Pad
 from minicnn.testing import Case, Operation
 from minicnn.testing.values import fill
 
@@ -60,11 +62,12 @@ def test_integers_take_the_dtype_of_the_numbers_they_meet(symbol, dtype, other, 
 
 @pytest.mark.parametrize("symbol", OPERATORS)
 def test_of_two_floating_point_dtypes_the_wider_is_the_result(symbol):
-    a, b = np.array([1.1, 2.3]), np.array([3.7, 1.9])
-    for first, second in ((a.astype(np.float32), b), (a, b.astype(np.float32))):
-        y = OPERATORS[symbol](Tensor(first), Tensor(second))
-        assert y.dtype == np.float64
-        np.testing.assert_array_equal(y.data, OPERATORS[symbol](first, second))
+    for shape in ((2,), (1, 2, 1)):
+        a, b = np.array([1.1, 2.3]).reshape(shape), np.array([3.7, 1.9]).reshape(shape)
+        for first, second in ((a.astype(np.float32), b), (a, b.astype(np.float32))):
+            y = OPERATORS[symbol](Tensor(first), Tensor(second))
+            assert y.dtype == np.float64
+            np.testing.assert_array_equal(y.data, OPERATORS[symbol](first, second))
 
 
 def test_integers_stay_integers_where_they_can():
@@ -321,6 +324,7 @@ def test_an_average_keeps_its_divisors_in_the_dtype_of_the_images():
         pool = AvgPool2d(Window2d.of("pool", 2), **extra)
         pool(Tensor(np.ones((1, 1, 4, 4), np.float32), requires_grad=True))
         assert pool.divisor.dtype == np.float32
+        assert pool.divisor.shape == ()
 
 
 def test_an_index_beyond_256_of_a_widely_dilated_window():
@@ -397,6 +401,19 @@ def test_a_transposed_convolution_cropped_unevenly(padding):
     )
 
 
+def test_a_convolution_with_relu_is_the_two_after_each_other():
+    x, w, b = fill((2, 3, 5, 6)), fill((4, 3, 2, 3), seed=1), fill((4,), seed=2)
+    found = []
+    for one in (True, False):
+        leaves = leaf(x), leaf(w), leaf(b)
+        y = F.conv2d(*leaves, padding=1, relu=one)
+        y = y if one else F.relu(y)
+        assert ((y.data > 0) & (y.data < 1)).any()
+        found.append([y.data, *gradient_of(y, *leaves, g=fill(y.shape, seed=3))])
+    for together, apart in zip(*found, strict=True):
+        np.testing.assert_allclose(together, apart, rtol=1e-12, atol=1e-12)
+
+
 # Indexing
 
 
@@ -429,13 +446,20 @@ def test_an_index_inside_a_tuple_may_be_reused_after_the_forward_pass():
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
-@pytest.mark.parametrize("amounts", [(0, 1), (1, 0), (0, -1), (-1, 0)])
-def test_padding_by_one_on_one_side(mode, amounts):
+@pytest.mark.parametrize("amounts", [(0, 1), (1, 0), (0, -1), (-1, 0), (2, -1), (-1, 2)])
+def test_padding_and_cutting_along_one_axis(mode, amounts):
     x = leaf(fill((1, 2, 4)))
     y = F.pad(x, amounts, mode)
     np.testing.assert_array_equal(y.data, naive.pad(x.data, amounts, mode))
-    copied = x.size if mode == "constant" and y.size > x.size else y.size
+    copied = (4 + sum(min(n, 0) for n in amounts)) * 2 if mode == "constant" else y.size
     assert gradient_of(y, x)[0].sum() == copied
+
+
+@pytest.mark.parametrize("amounts", [(0, 0), (0, 2), (1, 0), (-1, 0)])
+def test_the_gradient_of_constant_padding_is_a_view_if_nothing_is_cut(amounts):
+    pad = Pad(((0, 0), amounts), "constant", 1.0)
+    y = pad(leaf(fill((2, 3))))
+    assert np.shares_memory(pad.backward(y.data), y.data) == (min(amounts) >= 0)
 
 
 # Losses and statistics
@@ -533,6 +557,14 @@ def test_what_would_be_computed_wrongly_is_refused(call, message):
         call()
 
 
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_the_loss_of_a_single_sample_is_a_scalar_whatever_the_reduction(loss):
+    z, target = Tensor(fill((3,))), Tensor(np.array(1))
+    values = [loss(z, target, reduction=reduction) for reduction in ("none", "sum", "mean")]
+    assert [value.shape for value in values] == [()] * 3
+    assert values[0].item() == values[1].item() == values[2].item()
+
+
 def test_probabilities_of_another_shape_are_refused():
     with pytest.raises(TypeError, match="cross_entropy: target must be class numbers"):
         F.cross_entropy(Tensor(np.ones((2, 2))), np.ones((1, 2)))
@@ -564,6 +596,15 @@ def test_forms_of_padding_and_of_numbers():
 
 
 # Memory
+
+
+def test_the_room_for_a_window_of_channels_has_margins_no_wider_than_the_other_channels():
+    x = fill((2, 3))
+    for before, after, shape in ((1, 1, (2, 5)), (2, 1, (2, 6)), (9, 1, (2, 6)), (0, 9, (2, 5))):
+        room, middle = with_margins(backend.cpu, x, before, after)
+        middle[...] = x
+        assert room.shape == shape
+        np.testing.assert_array_equal(room, np.pad(x, ((0, 0), (min(before, 2), min(after, 2)))))
 
 
 def test_softmax_of_nothing_is_no_view_of_its_input():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from copy import copy
+from itertools import product
 from unittest.mock import patch
 
+import naive
 import numpy as np
 import pytest
 
 import minicnn
 from minicnn import Tensor, no_grad
-from minicnn.backend import pooling
+from minicnn.backend import cpu, pooling
 from minicnn.backend.workspace import poisoned
 from minicnn.geometry import Window2d
 from minicnn.ops.adaptive_pool2d import AdaptiveAvgPool2d
@@ -34,12 +37,15 @@ WINDOWS = {
     "one pixel": {"kernel_size": 1},
     "wide": {"kernel_size": 5, "stride": (2, 3), "padding": 2},
     "whole": {"kernel_size": (6, 8)},
+    "whole, padded": {"kernel_size": (6, 8), "stride": 3, "padding": (1, 2, 0, 1)},
     "uneven": {"kernel_size": (3, 4), "stride": (2, 3), "padding": (2, 0, 1, 3), "ceil_mode": True},
 }
 DILATED = {
     "dilated": {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 1), "dilation": (2, 3)},
     "dilated beyond the stride": {"kernel_size": 2, "stride": 4, "dilation": (3, 5), "padding": 1},
     "wider than the image": {"kernel_size": 3, "padding": (3, 2), "dilation": (5, 5)},
+    "the corners": {"kernel_size": 2, "stride": (6, 8), "dilation": (5, 7)},
+    "dilated and apart": {"kernel_size": 2, "stride": (2, 4), "padding": (0, 2, 1, 0), "dilation": (1, 3)},
     "all in the padding": {"kernel_size": 2, "stride": (3, 1), "padding": (4, 4, 9, 9)},
 }
 SHAPE = (3, 4, 6, 8)
@@ -72,8 +78,17 @@ def run(function, x):
     with poisoned():
         y = function(x)
         kept = {name: value for name, value in vars(function).items() if isinstance(value, np.ndarray)}
-        y.backward(np.random.default_rng(0).normal(size=y.shape).astype(y.dtype))
+        y.backward(upstream(y))
     return y.data, x.grad, kept
+
+
+def upstream(y):
+    return np.random.default_rng(0).normal(size=y.shape).astype(y.dtype)
+
+
+def counted(name):
+    """Count the calls of one of the fast functions."""
+    return patch.object(pooling, name, wraps=getattr(pooling, name))
 
 
 @pytest.mark.parametrize("values", IMAGES)
@@ -110,6 +125,29 @@ def test_averages_of_cells(size, pieces):
     np.testing.assert_allclose(dx, plain_dx, rtol=1e-12, atol=1e-13)
 
 
+CELLS = [
+    # the image, the cells, and whether all have as many pixels
+    ((2, 3), (3, 2), False),
+    ((2, 2), (1, 2), True),
+    ((2, 2), (2, 1), True),
+    ((4, 9), (2, 3), True),
+    ((4, 9), (4, 2), False),
+    ((3, 4), (2, 2), False),
+    ((6, 4), (1, 3), False),
+]
+
+
+@pytest.mark.parametrize(("shape", "size", "even"), CELLS)
+def test_averages_of_even_cells_are_those_of_windows(shape, size, even):
+    x = fill((2, 3, *shape))
+    for plain, count in ((False, int(even)), (True, 0)):
+        with counted("avg_pool") as forward, counted("avg_pool_backward") as backward:
+            y, dx, _ = run(AdaptiveAvgPool2d(size, plain=plain), x)
+        assert (forward.call_count, backward.call_count) == (count, count)
+        np.testing.assert_allclose(y, naive.adaptive_avg_pool2d(x, size), rtol=1e-12)
+        np.testing.assert_allclose(dx.sum(), upstream(y).sum(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.float16, np.float32])
 def test_each_dtype_has_its_own_lowest_value(dtype, pieces):
     window, x = Window2d.of("pool", **WINDOWS["ResNet"]), (-IMAGES["distinct"] * 10).astype(dtype)
@@ -134,6 +172,55 @@ def test_threads_change_no_bit(name, threads):
     finally:
         minicnn.set_num_threads(before)
     np.testing.assert_array_equal(*(np.concatenate([a.ravel() for ys in f for a in ys]) for f in found))
+
+
+# Which way is taken
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("samples", [255, 256, 257])
+def test_a_maximum_of_no_more_samples_than_a_byte_can_number_is_the_fast_one(samples, plain):
+    count = int(samples <= 256 and not plain)
+    window, x = Window2d.of("pool", (1, samples)), fill((1, 2, 1, samples))
+    pool = MaxPool2d(window, plain=plain)
+    with counted("max_pool") as forward, counted("max_pool_backward") as backward:
+        y, _, kept = run(pool, x)
+    assert (forward.call_count, backward.call_count) == (count, count)
+    assert kept["choice"].itemsize == (1 if samples <= 256 else 8)
+    np.testing.assert_array_equal(y, x.max(3, keepdims=True))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_an_average_is_the_fast_one_unless_the_plain_one_is_asked_for(plain):
+    with counted("avg_pool") as forward, counted("avg_pool_backward") as backward:
+        run(AvgPool2d(Window2d.of("pool", 2), plain=plain), IMAGES["distinct"])
+    assert (forward.call_count, backward.call_count) == (int(not plain), int(not plain))
+
+
+@pytest.mark.parametrize(("size", "count"), [((6, 8), 0), ((6, 6), 1), ((3, 8), 1), ((2, 2), 1)])
+def test_an_average_of_the_whole_image_is_a_product_with_ones(size, count):
+    with counted("_reduce") as reduce:
+        run(AvgPool2d(Window2d.of("pool", size, size)), fill((1, 2, 6, 8)))
+    assert reduce.call_count == count
+
+
+@pytest.mark.parametrize(
+    "function", [MaxPool2d(Window2d.of("pool", 2)), AvgPool2d(Window2d.of("pool", 2)), AdaptiveAvgPool2d((3, 4))]
+)
+def test_a_backend_without_fast_pooling_does_it_plainly(function):
+    expected = run(copy(function), IMAGES["distinct"])
+    with patch.object(cpu, "pooling", None):
+        found = run(copy(function), IMAGES["distinct"])
+    for a, b in zip(expected[:2], found[:2], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_the_plain_maximum_of_nan_needs_no_choice():
+    x = IMAGES["NaN"]
+    with no_grad():
+        y = MaxPool2d(Window2d.of("pool", 2), plain=True)(Tensor(x))
+    np.testing.assert_array_equal(y.data, MaxPool2d(Window2d.of("pool", 2))(Tensor(x)).data)
+    assert np.isnan(y.data).any()
 
 
 # What is not done, and not kept
@@ -187,6 +274,10 @@ def test_no_image_is_copied_for_its_padding():
         ((2, 2, 100), [(0, 1), (1, 2)], [(0, 1), (1, 2)]),  # not one row, so a row
         ((6, 2, 4), [(0, 1), (1, 3), (3, 4), (4, 6)], [(0, 2)]),  # three would do, but four are shared by two
         ((7, 1, 4), [(0, 3), (3, 7)], [(0, 1)]),
+        ((1, 4, 5), [(0, 1)], [(0, 2), (2, 4)]),  # three rows
+        ((1, 16, 1), [(0, 1)], [(0, 16)]),
+        ((4, 2, 5), [(0, 1), (1, 2), (2, 3), (3, 4)], [(0, 2)]),  # not two images
+        ((2, 0, 4), [(0, 2)], [(0, 0)]),
         ((5, 4, 4), [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], [(0, 4)]),
         ((2, 3, 0), [(0, 2)], [(0, 3)]),
         ((0, 3, 4), [], []),
@@ -198,6 +289,87 @@ def test_pieces_are_as_large_as_the_budget_allows(problem, images, rows):
             ((p.images.start, p.images.stop), (p.rows.start, p.rows.stop)) for p in pooling.cut(*problem)
         ]
     assert found == [(i, r) for i in images for r in rows]
+
+
+def test_the_budget_is_of_the_pixels_that_a_row_sees():
+    x = IMAGES["distinct"].astype(np.float32)
+    with patch.object(pooling, "cut", wraps=pooling.cut) as cut:
+        for function in (MaxPool2d, AvgPool2d):
+            run(function(Window2d.of("pool", (3, 4), (2, 3))), x)
+        run(AvgPool2d(Window2d.of("pool", (3, 4), (3, 4))), x)
+    row = 8 * 4 * 4  # bytes of 8 columns of 4 channels
+    found = [(3, 2, 2 * row), (3, 6, row)] * 2 + [(3, 2, 3 * row)] * 2
+    assert [call.args for call in cut.call_args_list] == found
+
+
+@pytest.mark.parametrize("name", WINDOWS | DILATED)
+@pytest.mark.parametrize("rows", [slice(0, 1), slice(1, 3), slice(0, 2)], ids=str)
+def test_columns_are_dealt_out_with_their_padding_and_no_more(name, rows):
+    window, x = Window2d.of("pool", **(WINDOWS | DILATED)[name]), IMAGES["distinct"]
+    p, q = window.output_size(6, 8)
+    rows = slice(min(rows.start, p - 1), min(rows.stop, p))
+    (sh, sw), (eh, ew), (top, _, left, _) = window.stride, window.extent, window.padding
+    room = np.pad(x[1:], ((0, 0), (0, 0), (top, 30), (left, 30)), constant_values=7).transpose(0, 2, 3, 1)
+    room = room[:, rows.start * sh : (rows.stop - 1) * sh + eh]
+    with poisoned():
+        columns = pooling._deal(x, window, pooling.Piece(slice(1, 3), rows), q, 7)
+        for remainder, column in enumerate(columns):
+            expected = room[:, :, remainder::sw][:, :, : q + (ew - 1) // sw]
+            np.testing.assert_array_equal(column, expected)
+    assert len(columns) == sw
+
+
+@pytest.mark.parametrize(
+    ("options", "width", "at_once"),
+    [
+        ({"kernel_size": (2, 3), "stride": 2}, 8, True),
+        ({"kernel_size": (2, 3), "stride": 1}, 8, True),
+        ({"kernel_size": 2, "stride": 2, "padding": (0, 0, 1, 1)}, 10, True),
+        ({"kernel_size": 3, "stride": 2, "padding": (0, 0, 2, 1)}, 11, True),
+        ({"kernel_size": 3, "stride": 2, "padding": (1, 0, 0, 0), "ceil_mode": True}, 9, False),
+        ({"kernel_size": 3, "stride": 2, "padding": (0, 1, 0, 0)}, 8, False),
+    ],
+)
+def test_rows_are_reduced_at_once_where_no_window_sees_padding_above_or_below(options, width, at_once):
+    with (
+        patch.object(pooling, "_accumulate", wraps=pooling._accumulate) as accumulate,
+        patch.object(pooling, "scratch", wraps=pooling.scratch) as scratch,
+    ):
+        y, _, _ = run(AvgPool2d(Window2d.of("pool", **options)), IMAGES["distinct"])
+    assert accumulate.call_count == 1 + at_once
+    assert scratch.call_args_list[0].args[1] == (3, y.shape[2], width, 4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 2), (5, 3)])
+@pytest.mark.parametrize("padding", [0, (0, 1, 0, 0), (0, 0, 1, 0)])
+def test_windows_tile_an_image_if_each_pixel_is_seen_once_and_no_padding(size, padding):
+    """Dilated ones never do: those that lie between each other are not worth a thought."""
+    for kernel, stride, dilation in product(product((1, 2, 3), repeat=2), repeat=3):
+        window = Window2d.of("pool", kernel, stride, padding, dilation)
+        before_after = [window.padding[:2], window.padding[2:]]
+        seen, once = np.pad(np.zeros(size, int), before_after), np.pad(np.ones(size, int), before_after)
+        if any(extent > n for extent, n in zip(window.extent, seen.shape, strict=True)):
+            continue  # it does not fit
+        for r, s in window.offsets():
+            seen[window.at(r, s, *window.output_size(*size))] += 1
+        expected = dilation == (1, 1) and np.array_equal(seen, once)
+        assert pooling._tiles(window, *size) == expected, window
+
+
+@pytest.mark.parametrize(
+    ("options", "pieces"), [((2, 2), 0), ((2, (3, 2)), 0), (((2, 3), 2), 1), (((3, 2), 2), 1)]
+)
+def test_gradients_of_windows_that_are_apart_go_to_their_pixels_at_once(options, pieces):
+    with patch.object(pooling, "_no_columns", wraps=pooling._no_columns) as no_columns:
+        run(MaxPool2d(Window2d.of("pool", *options)), IMAGES["distinct"])
+    assert no_columns.call_count == pieces
+
+
+def test_pools_of_no_channels_and_of_no_images():
+    for shape in ((2, 0, 6, 8), (0, 3, 6, 8)):
+        for function in (MaxPool2d, AvgPool2d):
+            y, dx, _ = run(function(Window2d.of("pool", 3, 2, 1)), np.zeros(shape))
+            assert (y.shape, dx.shape) == ((*shape[:2], 3, 4), shape)
 
 
 @pytest.mark.parametrize("first", range(-9, 10))

@@ -42,7 +42,9 @@ def test_a_product_is_small_up_to_the_limit():
         assert is_small(1, 48, 1)  # as it is
         assert is_small(99, 3, 4)  # in blocks of rows
         assert is_small(4, 4, 99)  # in blocks of columns
-        assert not any(is_small(*shape) for shape in ((1, 49, 1), (1, 17, 3), (5, 13, 1), (49, 1, 13), (5, 4, 4)))
+        assert not any(
+            is_small(*shape) for shape in ((1, 49, 1), (1, 17, 3), (5, 13, 1), (49, 1, 13), (5, 4, 4))
+        )
     with small(kernels=False):
         assert not are_small(1, 1)
         assert not is_small(1, 1, 1)

@@ -1,14 +1,14 @@
 """Memory of large arrays, handed out again when the last array in it has gone.
 
 A network makes the same large arrays at every step.  The system takes the memory of an array back as soon as nobody
-needs it, and gives out new memory page by page, each cleared when it is first touched: for 100 MB that takes longer than
-a ReLU over them.  Here the memory is kept for the next array of about its size.
+needs it, and gives out new memory page by page, each cleared when it is first touched: for 100 MB that takes as long as
+half a ReLU over them.  Here the memory is kept for the next array of its size.
 
-It is kept without being asked for more than once: what is lent and what waits are together never more than was lent at
-one time.  So a process is no larger than without, only longer.
+What is lent and what waits are together never more than was lent at one time: the process grows no larger than without,
+it only stays so.  :func:`release` gives back what waits.
 
-How it is noticed that the last array has gone: the memory is lent as a :class:`_Lease`, which is no array, but the base of
-one.  Every view, a view of a view too, keeps it alive.  When it dies its block comes back.
+How it is noticed that the last array has gone: the memory is lent as a :class:`_Lease`, which is no array, but the base
+of one.  Every view, a view of a view too, keeps it alive.  When it dies its block comes back.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 __all__ = ["lend", "release"]
 
-_STEP = 1 << 16  # bytes
+_STEP = 1 << 12  # bytes
 
 _returned: deque[np.ndarray] = deque()  # by finalizers, which may run in the midst of anything and so take no lock
 

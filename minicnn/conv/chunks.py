@@ -28,8 +28,8 @@ def cut(n: int, height: int, width: int, pixels: int) -> list[Chunk]:
     >>> cut(1, 4, 10, pixels=25)
     [Chunk(images=slice(0, 1, None), rows=slice(0, 2, None)), Chunk(images=slice(0, 1, None), rows=slice(2, 4, None))]
     """
-    rows = max(1, min(height, pixels // max(width, 1)))
-    images = max(1, pixels // max(height * width, 1)) if rows == height else 1
+    rows = max(1, min(height, pixels // width))
+    images = max(1, pixels // (height * width)) if rows == height else 1
     return [Chunk(some, few) for some in _even(n, images) for few in _even(height, rows)]
 
 

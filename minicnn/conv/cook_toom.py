@@ -96,12 +96,14 @@ def _powers(points: Sequence[Fraction], count: int) -> Matrix:
 
 
 def _inverse(matrix: Matrix) -> Matrix:
-    """Invert a square matrix by Gauss and Jordan's elimination, exactly."""
+    """Invert a square matrix by Gauss and Jordan's elimination, exactly.
+
+    No rows are exchanged: the matrix's leading minors must not be 0.  Those of different points' powers are such
+    matrices' determinants again.
+    """
     n = len(matrix)
     rows = [[*row, *(Fraction(int(i == j)) for j in range(n))] for i, row in enumerate(matrix)]
     for i in range(n):
-        pivot = next(j for j in range(i, n) if rows[j][i] != 0)
-        rows[i], rows[pivot] = rows[pivot], rows[i]
         rows[i] = [x / rows[i][i] for x in rows[i]]
         for j in range(n):
             if j != i:

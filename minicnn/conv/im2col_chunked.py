@@ -40,6 +40,7 @@ __all__ = ["backward_data", "backward_weight", "forward", "supports", "work"]
 CHUNK_BYTES = 1 << 19  # a chunk's columns: half of a 1 MB second-level cache
 PRODUCT_ROWS = 512  # but at least as many rows as make reading the kernels worthwhile
 SUM_ROWS = 1024  # and in a product for dw, as make adding its result to a sum worthwhile
+HALF = 128  # pixels that are enough to give a second thread something to do
 LANES = 8  # partial sums of dw, each the work of one task
 LANE_BYTES = 1 << 26  # all lanes together
 
@@ -101,9 +102,12 @@ def cut(n: int, p: int, q: int, pixel_bytes: int, least: int) -> list[Chunk]:
     """Cut N images of P×Q output pixels into chunks.
 
     A chunk's columns, `pixel_bytes` an output pixel, fill the budget, or `least` pixels where those are more; but a
-    chunk is at least one row.
+    chunk is at least one row, and where all pixels would make one, they make two.
     """
-    return chunks.cut(n, p, q, max(CHUNK_BYTES // max(pixel_bytes, 1), least))
+    pixels, total = max(CHUNK_BYTES // pixel_bytes, least), n * p * q
+    if pixels >= total >= 2 * HALF:
+        pixels = -(-total // 2)
+    return chunks.cut(n, p, q, pixels)
 
 
 def _pixel_bytes(x_shape: tuple[int, ...], window: Window2d, dtype: np.dtype) -> int:
@@ -244,7 +248,7 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
 
 
 def _lanes(pieces: int, size: int) -> int:
-    return max(1, min(LANES, pieces, LANE_BYTES // max(size, 1)))
+    return max(1, min(LANES, pieces, LANE_BYTES // size))
 
 
 def _is_channels_last(y: np.ndarray) -> bool:

@@ -272,7 +272,7 @@ def _blocks(kernels: int, chunks: int) -> list[slice]:
 
 
 def _lanes(chunks: int, kernel_bytes: int) -> int:
-    return max(1, min(LANES, chunks, LANE_BYTES // max(kernel_bytes, 1)))
+    return max(1, min(LANES, chunks, LANE_BYTES // kernel_bytes))
 
 
 def _phases(x: np.ndarray, chunk: Chunk, grid: _Grid, groups: int) -> dict[tuple[int, int], np.ndarray]:

@@ -2,8 +2,8 @@
 
 The algorithms are timed on a few small problems, for half a second in all, and the rates are those with which the model
 comes closest to the times: the non-negative least squares of predicted/measured − 1, drawn a little towards the default
-rates where the problems tell nothing.  The median of what is then left over for each algorithm's direction is its
-factor.
+rates where the problems tell nothing.  The median of what is then left over for each algorithm's direction is, half
+way from the default, its factor.
 
 They are kept in the user's cache.  The file is made anew for another processor, BLAS, version of NumPy or of the
 algorithms.  The environment variable MINICNN_RATES overrides all of this: ``default`` for rates written down in the
@@ -178,7 +178,8 @@ def _measured() -> Rates:
     factors = dict(DEFAULT.factors)
     for name in dict.fromkeys(run.name for run in runs):
         mine = [i for i, run in enumerate(runs) if run.name == name]
-        factors[name] = float(np.median(fastest[mine] / (system[mine] @ rates)))
+        found = float(np.median(fastest[mine] / (system[mine] @ rates)))
+        factors[name] = math.sqrt(found * factors.get(name, 1))  # half measured: there are few runs of each
     return Rates(*rates.tolist(), threads=get_num_threads(), factors=tuple(sorted(factors.items())))
 
 

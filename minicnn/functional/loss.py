@@ -68,11 +68,10 @@ def cross_entropy(
         z, t = as_batch(z), as_batch(t)
         return _one_or_all(cross_entropy(z, t, weight, ignore_index, reduction, label_smoothing), reduction)
     weights = _class_weights(op, z, weight)
-    smooth = label_smoothing / z.shape[1] if z.ndim > 1 and z.shape[1] else 0.0
+    smooth = label_smoothing / z.shape[1]
     if t.shape == z.shape and backend.of(t.data).is_float(t.dtype):
         a = (t * (1 - label_smoothing) + smooth) * weights
-        samples = z.size // max(z.shape[1], 1)
-        return _reduced(op, CrossEntropy()(z, a), samples, reduction)
+        return _reduced(op, CrossEntropy()(z, a), z.size // z.shape[1], reduction)
     hot, kept = _one_hot(op, z, t, ignore_index)
     a = (hot * (1 - label_smoothing) + smooth) * kept * weights
     total = (hot * weights).sum() if reduction == "mean" else None

@@ -128,8 +128,8 @@ def _verdict(results: Sequence[Result]) -> str:
     worst = max(result.against_familiar for result in results)
     picked, best = (sum(_times(results, which)) for which in ("pick", "fastest"))
     return (
-        f"auto is within 10 % of the fastest in {good} of {len(results)} cases; {1e3 * picked:.1f} ms in all, the fastest "
-        f"together {1e3 * best:.1f} ms; against im2col_chunked {worst:.2f}× at worst"
+        f"auto is within 10 % of the fastest in {good} of {len(results)} cases; {1e3 * picked:.1f} ms in all, the "
+        f"fastest together {1e3 * best:.1f} ms; against im2col_chunked {worst:.2f}× at worst"
     )
 
 
