@@ -167,6 +167,10 @@ def _speed() -> Iterator[Figure]:
     ratio = _record("conv_algorithms")["results"]["rows"][0]["ratio"]
     one_big = "chunked convolution against one big im2col, VGG conv2_1"
     yield one_big, "≥ 1.5×", f"{ratio:.2f}×", ratio >= 1.5
+    overhead = _record("engine_overhead")["results"]
+    chain = "the engine, an operation on one number, forward and backward, the worst of four chains"
+    limit, worst = overhead["limit_us"], overhead["worst_us"]
+    yield chain, f"≤ {limit} µs", f"{worst:.1f} µs", worst <= limit
     extra = _record("import_time")["results"]["extra_s"]
     yield "`import minicnn` on top of `import numpy`", "< 0.3 s", f"{extra:.3f} s", extra < 0.3
 
@@ -231,6 +235,37 @@ def _targets(rows: list[dict]) -> Iterator[Figure]:
             yield what, f"≤ PyTorch's {theirs:,.0f} MB", f"{ours:,.0f} MB", ours <= theirs
 
 
+def conv_choice() -> str:
+    """How good the choice of a convolution's algorithm is, and who is chosen."""
+    record = _record("conv_choice")
+    results = record["results"]
+    cases, good = results["cases"], results["within_10_percent"]
+    slower = results["slower_than_im2col_chunked_by_5_percent"]
+    held = _held(
+        (
+            f"`auto` within 10 % of the fastest algorithm, of {cases:,} cases",
+            "≥ 90 %",
+            f"{good / cases:.1%}",
+            good >= 0.9 * cases,
+        ),
+        ("slower than `im2col_chunked` by more than 5 %", "none", f"{slower}", slower == 0),
+    )
+    rows = results["rows"]
+    names = list(dict.fromkeys(name for row in rows for name in row["ms"]))
+    table = _table(
+        ("", "picked", "fastest"),
+        [
+            (f"`{name}`", *(str(sum(row[which] == name for row in rows)) for which in ("pick", "fastest")))
+            for name in names
+        ],
+    )
+    total = (
+        f"\nAll cases together take {results['picked_ms'] / 1e3:.2f} s as picked, {results['fastest_ms'] / 1e3:.2f} s "
+        f"each by the fastest, {results['im2col_chunked_ms'] / 1e3:.2f} s by `im2col_chunked` alone; batch 8.\n\n"
+    )
+    return held + "\n" + table + total + _source(record)
+
+
 def _time(peer: dict | None) -> str:
     if peer is None:
         return ""
@@ -289,7 +324,14 @@ def _entry(model: str, where: str, quantity: str) -> Entry:
 
 
 PAGES = {
-    "README.md": {"ledger": ledger, "figures": figures_held, "convolution": convolution},
+    "README.md": {
+        "ledger": ledger,
+        "benchmark": benchmark,
+        "benchmark_targets": benchmark_targets,
+        "conv_choice": conv_choice,
+        "figures": figures_held,
+        "convolution": convolution,
+    },
     "docs/gradients.md": {"proof": proof, "layers": layers},
 }
 

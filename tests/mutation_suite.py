@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -43,13 +44,13 @@ import test_geometry  # noqa: E402
 import test_ops  # noqa: E402
 import test_ops_edges  # noqa: E402
 import test_pooling_fast  # noqa: E402
-import test_small_products  # noqa: E402
 import test_tensor  # noqa: E402
 from convolutions import Asked, asked, hold_to_the_definition, in_any_memory, problems  # noqa: E402
 from operations import OPERATIONS, Entry  # noqa: E402
 from pieces import small_pieces  # noqa: E402
 
 from minicnn import conv  # noqa: E402
+from minicnn.backend import small_products  # noqa: E402
 from minicnn.conv.algorithms import ALGORITHMS  # noqa: E402
 from minicnn.conv.problem import DIRECTIONS  # noqa: E402
 from minicnn.geometry import Window2d  # noqa: E402
@@ -75,7 +76,6 @@ _MODULES = (
     test_conv_winograd,
     test_elementwise,
     test_pooling_fast,
-    test_small_products,
 )
 
 
@@ -132,6 +132,7 @@ def of_algorithms() -> Iterator[Named]:
         "3×3": asked((2, 2, 7, 6), 3, Window2d.of("w", 3)),
         "3×3, padded": asked((3, 2, 5, 6), 2, Window2d.of("w", 3, 1, (1, 0, 2, 4))),
         "1×1": asked((2, 4, 3, 5), 6, Window2d.of("w", 1), groups=2),
+        "1×1, padded": asked((2, 2, 3, 5), 3, Window2d.of("w", 1, 1, (1, 0, 2, 1))),
         "wide": asked((1, 2, 3, 30), 3, Window2d.of("w", (2, 5), 1, (1, 1, 3, 2))),
         "all at once": asked((2, 4, 7, 9), 6, every, groups=2),
     }
@@ -166,7 +167,16 @@ def of_tests(module: ModuleType) -> Iterator[Named]:
             arguments = {key: value for key, value in fixtures.items() if key in wanted} | arguments
             if set(arguments) == wanted and used <= small:
                 check = partial(test, **arguments)
-                yield f"{module.__name__}: {name} {i}", partial(_within, small_pieces, check) if small else check
+                if small:
+                    check = partial(_within, small_pieces, check)
+                if hasattr(module, "_blas_packs_everything"):
+                    check = partial(_within, _blas_packs_everything, check)
+                yield f"{module.__name__}: {name} {i}", check
+
+
+def _blas_packs_everything() -> AbstractContextManager[Any]:
+    """Do what the fixture of that name does for each test of its module."""
+    return patch.object(small_products, "has_small_kernels", lambda: False)
 
 
 def _marks(test: Any, name: str) -> list[pytest.Mark]:

@@ -358,7 +358,8 @@ def test_mse_loss(a, b):
         (lambda: F.relu(object()), "tensor: data must be real numbers, got dtype object"),
         (
             lambda: F.conv2d(np.zeros((1, 1, 3, 3)), np.zeros((1, 1, 1, 1)), algorithm="im2coll"),
-            "conv2d: algorithm must be one of 'auto', 'direct', 'im2col', 'im2col_chunked', got 'im2coll'; "
+            "conv2d: algorithm must be one of 'auto', 'direct', 'im2col', 'im2col_chunked', 'per_offset', 'toeplitz', "
+            "'fft', 'winograd_2x2', 'winograd_4x4', got 'im2coll'; "
             "did you mean 'im2col'?",
         ),
         (lambda: tensor([1.0, 2.0]) + tensor([1.0, 2.0, 3.0]), "add: shapes (2,) and (3,) do not broadcast"),
@@ -392,7 +393,8 @@ def test_nan_propagates_to_what_sees_it():
     x[0, 0, 0, 0] = np.nan
     w = np.ones((1, 1, 3, 3))
     for y in (
-        F.conv2d(x, w),
+        F.conv2d(x, w, algorithm="im2col_chunked"),
+        F.conv2d(x, w, algorithm="per_offset"),
         F.max_pool2d(x, 3, 1),
         F.avg_pool2d(x, 3, 1),
         F.conv2d(x, w, algorithm="im2col"),

@@ -194,6 +194,41 @@ def test_tiles_are_of_what_is_computed(direction):
     assert fft_tiles.plan(Problem((3, 2, 70, 90), 4, window), direction).tiles == (3, *axes)
 
 
+def test_planes_are_transformed_some_rows_or_some_channels_at_a_time():
+    def pieces(rows, channels):
+        return [[(some.start, some.stop) for some in piece] for piece in fft._pieces(rows, channels)]
+
+    with patch.object(fft, "PLANES", 8):
+        assert pieces(5, 3) == [[(0, 2), (0, 3)], [(2, 4), (0, 3)], [(4, 5), (0, 3)]]
+        assert pieces(2, 9) == [[(i, i + 1), some] for i in (0, 1) for some in ((0, 8), (8, 9))]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_planes_are_as_large_as_what_is_filled_in(direction):
+    """Two of: the kernel's extent, what a tile's results see, what they take up with their stride, all that saw one."""
+    window = Window2d.of("test", (5, 3), (2, 3), padding=2, dilation=(1, 4))
+    problem = Problem((1, 2, 70, 90), 4, window)
+    x, w, g = (np.ones(s, "f4") for s in (problem.input_shape, problem.weight_shape, problem.output_shape))
+    with patch.object(fft, "scratch", wraps=scratch) as scratched:
+        match direction:
+            case "forward":
+                fft.forward(x, w, None, window, 1, g)
+            case "backward_data":
+                fft.backward_data(g, w, x.shape, window, 1)
+            case "backward_weight":
+                fft.backward_weight(x, g, window, 1)
+    tiles = fft_tiles.plan(problem, direction).tiles
+    rows, columns = tiles.vertical.each - 1, tiles.horizontal.each - 1
+    seen = rows * 2 + 5, columns * 3 + 9
+    sizes = {
+        "forward": {(5, 9), seen},
+        "backward_data": {(5, 9), (rows + 5, columns + 9)},
+        "backward_weight": {(rows * 2 + 1, columns * 3 + 1), seen},
+    }
+    found = {call.args[1][:2] for call in scratched.call_args_list if call.args[0] == "fft planes"}
+    assert found - {tiles.sides} == sizes[direction]
+
+
 @given(case=cases(), direction=st.sampled_from(DIRECTIONS), budget=st.integers(1, 20_000))
 def test_blocks_and_spans_hold_everything_once_within_the_budget(case, direction, budget):
     problem = problem_of(case)

@@ -38,6 +38,7 @@ CASES = {
     "3×3": asked((3, 16, 48, 48), 32, PADDED, dtype=np.float32),
     "1×1": asked((3, 64, 40, 40), 32, Window2d.of("w", 1), dtype=np.float32),
     "1×1, few pixels": asked((2, 64, 7, 7), 200, Window2d.of("w", 1), dtype=np.float32),
+    "1×1, padded": asked((3, 8, 20, 20), 16, Window2d.of("w", 1, 1, (1, 0, 2, 1)), dtype=np.float32),
     "1×1, strided": asked((3, 64, 41, 41), 32, Window2d.of("w", 1, 2), dtype=np.float32),
     "5×5, strided": asked((2, 24, 47, 47), 32, Window2d.of("w", 5, (2, 3), 2), groups=2, dtype=np.float32),
     "3×3, dilated": asked((2, 16, 32, 32), 16, Window2d.of("w", 3, 1, 0, 2), groups=4, dtype=np.float32),
@@ -171,6 +172,10 @@ def test_a_1x1_kernel_has_its_products_on_the_arrays_themselves():
         ((8, 7, 7), [(8, 7)], 2),  # 392: too few to halve, so the kernels are
         ((8, 28, 28), [(2, 28)] * 4, 1),
         ((1, 4, 3000), [(1, 1)] * 4, 1),
+        ((2, 20, 40), [(1, 20)] * 2, 1),
+        ((2, 40, 20), [(1, 40)] * 2, 1),
+        ((5, 30, 30), [(1, 30)] * 5, 1),  # in three there would be two images
+        ((1, 1601, 1), [(1, 800), (1, 801)], 1),
     ],
 )
 def test_pieces_are_even_and_at_least_two(shape, chunks, blocks):
@@ -185,12 +190,41 @@ def test_kernels_are_halved_where_the_halves_are_wide(kernels, blocks):
     assert per_offset._blocks(kernels, chunks=2) == [slice(0, kernels)]
 
 
+def test_rows_are_as_long_as_the_last_window_needs():
+    grid = per_offset._Grid(Window2d.of("w", (4, 6), (2, 3)), 2, 5, 7)
+    assert grid.shape(3) == (2, 5 + 1, 7 + 1, 3)
+    assert grid.reach == 10 * 8 + 7
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_kernels_lie_in_memory_as_products_are_fast(small):
+    x, w, _, g, window, groups = asked((1, 4, 5, 5), 6, Window2d.of("w", (2, 3)), groups=2)
+    with (
+        patch.object(per_offset, "are_small", lambda inner, columns: small),
+        patch.object(small_products, "are_small", lambda inner, columns: small),
+        patch.object(per_offset, "_convolve") as convolve,
+    ):
+        per_offset.forward(x, w, None, window, groups, g)
+    kernels = convolve.call_args.args[1]
+    assert kernels.shape == (2, 3, 2, 2, 3)
+    assert (kernels if small else kernels.swapaxes(-1, -2)).flags.c_contiguous
+
+
 def test_lanes_are_as_many_as_chunks_and_memory_allow():
     assert per_offset._lanes(0, 10) == 1
     assert per_offset._lanes(3, 10) == 3
     assert per_offset._lanes(30, 10) == 8
     assert per_offset._lanes(30, 1 << 24) == 4
+    assert per_offset._lanes(30, (1 << 24) + 1) == 3
     assert per_offset._lanes(30, 1 << 27) == 1
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_lanes_are_counted_by_the_bytes_of_dw(groups):
+    case = asked((2, 4, 6, 6), 6, Window2d.of("w", (2, 3)), groups, np.float32)
+    with patch.object(per_offset, "_lanes", wraps=per_offset._lanes) as lanes:
+        dw = calls(per_offset, case)["backward_weight"]()
+    assert lanes.call_args.args == (1, dw.nbytes)
 
 
 def test_windows_that_hang_over_are_dropped_whatever_they_saw():

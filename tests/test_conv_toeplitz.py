@@ -166,6 +166,8 @@ def test_the_matrix_is_banded():
         (Window2d.of("w", 5, 1, 2), 3, 32, 32, (4, 8, 4)),
         (Window2d.of("w", 3, 1, 1), 3, 64, 224, (2, 4, 2)),
         (Window2d.of("w", 3, 1, 1), 64, 64, 224, (1, 1, 1)),
+        (Window2d.of("w", (1, 5), (1, 3)), 2, 4, 60, (5, 12, 5)),
+        (Window2d.of("w", (1, 5), (1, 2), 0, (1, 2)), 8, 6, 24, (4, 8, 4)),
         (Window2d.of("w", 3), 4, 8, 13, (13, 13, 13)),  # a prime: all or one
         (Window2d.of("w", 3), 4, 8, 1, (1, 1, 1)),
     ],
@@ -173,6 +175,18 @@ def test_the_matrix_is_banded():
 def test_a_block_is_as_wide_as_is_worth_its_zeros(window, channels, kernels, columns, blocks):
     found = tuple(toeplitz.block(window, channels, kernels, columns, direction) for direction in DIRECTIONS)
     assert found == blocks
+
+
+@pytest.mark.parametrize(
+    ("chunk_bytes", "rows", "row_bytes", "chunks"),
+    [(96, 4, 6, [2, 2, 2]), (95, 4, 6, [1] * 6), (96, 16, 60, [2, 2, 2]), (96, 15, 60, [1] * 6)],
+)
+def test_a_chunk_is_as_large_as_the_budget_allows(chunk_bytes, rows, row_bytes, chunks):
+    """Six images of 8 blocks."""
+    with patch.multiple(toeplitz, CHUNK_BYTES=chunk_bytes, ROWS=rows):
+        found = toeplitz._cut(6, 4, 2, row_bytes)
+    assert [chunk.images.stop - chunk.images.start for chunk in found] == chunks
+    assert all(chunk.rows == slice(0, 4) for chunk in found)
 
 
 def test_lanes_are_as_many_as_chunks():

@@ -158,6 +158,9 @@ def test_a_batch_is_as_large_as_the_budget_allows():
     assert batches(2, shape, 3, 2, tiles=24 - 1 / 99) == halves
     assert batches(4, (4, 2, 9, 7), 3, 2, tiles=24 - 1 / 99) == halves
     assert batches(2, shape, 1, 2, tiles=24, least=2) == halves
+    assert batches(2, shape, 1, 2, tiles=24, least=7) == [  # of at most 3 tiles
+        [((n, n + 1), (row, row + 1), (0, 2))] for n in range(4) for row in range(3)
+    ]
     assert batches(2, shape, 1, 2, tiles=1, LEAST_TILES=12) == halves
     assert batches(2, shape, 1, 2, tiles=24, least=9, LEAST_TILES=24) == whole
     assert batches(2, (1, 2, 5, 3), 1, 2, tiles=3) == [[((0, 1), (i, i + 1), (0, 2))] for i in range(3)]

@@ -5,7 +5,7 @@ That the pieces' results are right is shown elsewhere, and would stay so if each
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from itertools import permutations, product
 from types import SimpleNamespace
@@ -16,7 +16,8 @@ import pytest
 from pieces import small_pieces
 
 from minicnn import backend, conv
-from minicnn.backend import channel_sum, matmul
+from minicnn.backend import channel_sum, matmul, small_products
+from minicnn.backend.small_products import are_small, is_small, multiply, multiply_columns, operand
 from minicnn.backend.workspace import poisoned
 from minicnn.conv import im2col, im2col_chunked
 from minicnn.geometry import Window2d
@@ -68,21 +69,33 @@ def test_a_large_result_of_short_sums_is_cut_into_rows():
     for limits, rows in (
         ({}, [1, 2, 1, 2]),
         ({"_THIN": 3}, [6]),
+        ({"_RESULT": 24}, [3, 3]),
         ({"_RESULT": 25}, [6]),
         ({"_RESULT": 1}, [1] * 6),
         ({"_LOWEST": 2}, [2] * 3),
+        ({"_LOWEST": 4}, [6]),
     ):
         with patch.multiple(matmul, **{**usual, **limits}):
             y, shapes = products(matmul, lambda: matmul.matmul(a, b))
         assert sorted(shapes) == sorted(((n, 3), (3, 8)) for n in rows)
         np.testing.assert_allclose(y, a @ b, rtol=1e-12)
+    with patch.multiple(matmul, **usual | {"_RESULT": 25, "_TASK": 10, "_NARROWEST": 2}):
+        _, shapes = products(matmul, lambda: matmul.matmul(a, b))
+    assert shapes == [((6, 3), (3, 2))] * 4  # one piece would be no cut: it is cut as any other
 
 
 def test_few_rows_times_a_large_matrix_are_cut_along_the_sums():
     """Its rows are read as they are in memory; if they are not rows there, it is cut along the columns."""
     a, b = fill((3, 10)), fill((10, 8), seed=1)
     usual = {"_TASK": 10, "_NARROWEST": 2, "_FEW": 3, "_TERMS": 3}
-    for limits, inner in (({}, [3, 3, 4]), ({"_FEW": 2}, []), ({"_TERMS": 6}, []), ({"_TASK": 121}, [10])):
+    for limits, inner in (
+        ({}, [3, 3, 4]),
+        ({"_FEW": 2}, []),
+        ({"_TERMS": 5}, [5, 5]),
+        ({"_TERMS": 6}, []),
+        ({"_TASK": 120}, [3, 3, 4]),
+        ({"_TASK": 121}, [10]),
+    ):
         with patch.multiple(matmul, **{**usual, **limits}):
             y, shapes = products(matmul, lambda: matmul.matmul(a, b))
         assert sorted(shapes) == ([((3, n), (n, 8)) for n in inner] or [((3, 10), (10, 2))] * 4)
@@ -96,7 +109,11 @@ def test_few_rows_times_a_transposed_matrix_are_multiplied_the_other_way_round()
     """The weight of a linear layer is large, and its rows are read as they are in memory."""
     x, w = fill((3, 5)), fill((8, 5), seed=1)
     with patch.multiple(matmul, _TASK=10, _NARROWEST=2):
-        for columns, expected in ((w.T, ((2, 5), (5, 3))), (np.ascontiguousarray(w.T), ((3, 5), (5, 2)))):
+        for columns, expected in (
+            (w.T, ((2, 5), (5, 3))),
+            (np.ascontiguousarray(w.T), ((3, 5), (5, 2))),
+            (np.repeat(w.T, 2, axis=1)[:, ::2], ((3, 5), (5, 2))),
+        ):
             y, shapes = products(matmul, lambda b=columns: matmul.matmul(x, b))
             assert shapes == [expected] * 4
             np.testing.assert_allclose(y, x @ w.T, rtol=1e-12)
@@ -109,6 +126,113 @@ def test_only_matrices_are_cut(a, b):
     with patch.multiple(matmul, _TASK=1, _NARROWEST=1):
         _, shapes = products(matmul, lambda: matmul.matmul(fill(a), fill(b)))
     assert shapes == [(a, b)]
+
+
+# Products in blocks that BLAS does not pack
+
+
+@contextmanager
+def small(kernels=True, rows=4, columns=3, multiply_adds=48):
+    sizes = {"ROWS": rows, "COLUMNS": columns, "MULTIPLY_ADDS": multiply_adds}
+    with patch.multiple(small_products, has_small_kernels=lambda: kernels, **sizes):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("blas", "expected"),
+    [
+        ("openblas 0.3.30 SkylakeX", True),
+        ("openblas 0.3.30 SapphireRapids", True),
+        ("openblas 0.3.30 Haswell", False),
+        ("openblas 0.3.30", False),
+        ("mkl 2025 SkylakeX", False),
+        ("unknown", False),
+    ],
+)
+def test_the_kernels_are_those_of_openblas_for_avx512(blas, expected):
+    with patch.object(small_products, "blas_name", lambda: blas):
+        assert small_products.has_small_kernels.__wrapped__() is expected
+
+
+def test_a_product_is_small_up_to_the_limit():
+    with small():
+        assert (are_small(3, 4), are_small(4, 3), are_small(12, 1)) == (True, True, True)
+        assert (are_small(13, 1), are_small(1, 13), are_small(4, 4)) == (False, False, False)
+        assert is_small(1, 48, 1)  # as it is
+        assert is_small(99, 3, 4)  # in blocks of rows
+        assert is_small(4, 4, 99)  # in blocks of columns
+        assert not any(
+            is_small(*shape) for shape in ((1, 49, 1), (1, 17, 3), (5, 13, 1), (49, 1, 13), (5, 4, 4))
+        )
+    with small(kernels=False):
+        assert not are_small(1, 1)
+        assert not is_small(1, 1, 1)
+
+
+def test_an_operand_is_copied_only_where_the_order_matters():
+    b = fill((4, 3)).T
+    with small():
+        assert operand(b).flags.c_contiguous
+        np.testing.assert_array_equal(operand(b), b)
+    for options in ({"kernels": False}, {"multiply_adds": 47}):
+        with small(**options):
+            assert operand(b) is b
+
+
+def multiplied(product, a, b):
+    """Return what a product writes, and the shapes of what it has NumPy multiply."""
+    shapes = []
+
+    def matmul(a, b, out):
+        shapes.append((a.shape, b.shape))
+        return np.matmul(a, b, out=out)
+
+    out = np.full((*a.shape[:-1], b.shape[-1]), np.nan)
+    with patch.object(small_products, "np", SimpleNamespace(matmul=matmul)):
+        product(a, b, out)
+    np.testing.assert_allclose(out, a @ b, rtol=1e-12)
+    return shapes
+
+
+@pytest.mark.parametrize("stack", [(), (2,), (2, 3)])
+@pytest.mark.parametrize(
+    ("options", "rows", "blocks", "rest"),
+    [
+        ({}, 3, 0, 3),
+        ({}, 4, 0, 4),
+        ({}, 7, 0, 7),  # one block is nothing gained
+        ({}, 8, 2, 0),
+        ({}, 11, 2, 3),
+        ({"multiply_adds": 47}, 11, 0, 11),
+        ({"kernels": False}, 11, 0, 11),
+        ({}, 0, 0, 0),
+    ],
+)
+def test_rows_are_cut_into_blocks_and_a_rest(stack, options, rows, blocks, rest):
+    a, b = fill((*stack, rows, 6)), fill((*stack, 6, 2), seed=1)
+    expected = [((*stack, blocks, 4, 6), (*stack, 1, 6, 2))] if blocks else []
+    expected += [((*stack, rest, 6), (*stack, 6, 2))] if rest else []
+    with small(**options):
+        assert multiplied(multiply, a, b) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "columns", "blocks", "rest"),
+    [
+        ({}, 2, 0, 2),
+        ({}, 3, 1, 0),
+        ({}, 8, 2, 2),
+        ({"multiply_adds": 47}, 8, 0, 8),
+        ({"kernels": False}, 8, 0, 8),
+        ({}, 0, 0, 0),
+    ],
+)
+def test_columns_are_cut_into_blocks_and_a_rest(options, columns, blocks, rest):
+    a, b = fill((2, 8)), fill((8, columns), seed=1)
+    expected = [((2, 8), (blocks, 8, 3))] if blocks else []
+    expected += [((2, 8), (8, rest))] if rest else []
+    with small(**options):
+        assert multiplied(multiply_columns, a, b) == expected
 
 
 # Sums over everything but the channels

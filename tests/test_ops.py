@@ -60,8 +60,9 @@ def test_drawn_cases(operation, seed, count_generated, data, draw_seed):
 
 
 # If an algorithm's forward pass is the definition's, and its backward passes are its exact adjoints, they are
-# right, without any differences: for these the plain loops are too slow.
-@pytest.mark.parametrize("algorithm", conv.algorithms())
+# right, without any differences: for these the plain loops are too slow.  Spectra leave a rounding error where terms
+# cancel or a window sees padding alone, which no relative error allows: test_conv.py holds them to the same.
+@pytest.mark.parametrize("algorithm", [name for name in conv.algorithms() if name != "fft"])
 @pytest.mark.parametrize("operation", ["conv2d", "conv_transpose2d"])
 @given(data=st.data(), draw_seed=st.integers(0, 2**16))
 def test_drawn_cases_by_each_algorithm(operation, algorithm, seed, data, draw_seed):

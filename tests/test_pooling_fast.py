@@ -25,6 +25,7 @@ WINDOWS = {
     "side by side": {"kernel_size": 2, "stride": 2},
     "side by side, with a rest": {"kernel_size": (3, 2), "stride": (3, 2)},
     "apart": {"kernel_size": (1, 2), "stride": (2, 3)},
+    "far apart": {"kernel_size": 1, "stride": 5},
     "apart, padded": {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True},
     "overlapping, with a rest": {"kernel_size": (2, 6), "stride": (1, 3)},
     "overlapping, without": {"kernel_size": (4, 2), "stride": 2},
@@ -117,6 +118,18 @@ def test_averages(name, layout, extra, pieces):
     np.testing.assert_allclose(dx, plain_dx, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("rows", [2, 3, 4])
+def test_pieces_of_several_rows(name, rows):
+    window, x = Window2d.of("pool", **WINDOWS[name]), IMAGES["distinct"]
+    for function in (MaxPool2d, AvgPool2d):
+        with patch.object(pooling, "PIECE_BYTES", rows * x[0, :, 0].nbytes):
+            y, dx, _ = run(function(window), x)
+        plain_y, plain_dx, _ = run(function(window, plain=True), x)
+        np.testing.assert_allclose(y, plain_y, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(dx, plain_dx, rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (6, 8), (3, 2), (2, 8), (4, 8), (6, 3), (12, 1)])
 def test_averages_of_cells(size, pieces):
     y, dx, _ = run(AdaptiveAvgPool2d(size), IMAGES["distinct"])
@@ -205,7 +218,8 @@ def test_an_average_of_the_whole_image_is_a_product_with_ones(size, count):
 
 
 @pytest.mark.parametrize(
-    "function", [MaxPool2d(Window2d.of("pool", 2)), AvgPool2d(Window2d.of("pool", 2)), AdaptiveAvgPool2d((3, 4))]
+    "function",
+    [MaxPool2d(Window2d.of("pool", 2)), AvgPool2d(Window2d.of("pool", 2)), AdaptiveAvgPool2d((3, 4))],
 )
 def test_a_backend_without_fast_pooling_does_it_plainly(function):
     expected = run(copy(function), IMAGES["distinct"])
@@ -245,6 +259,11 @@ def test_backward_needs_one_byte_an_output_or_the_divisors(name):
     assert sum(array.nbytes for array in kept.values()) == y.size
     y, _, kept = run(AvgPool2d(window), x)
     assert sum(array.nbytes for array in kept.values()) <= 4 * y[0, 0].size
+
+
+def test_of_equal_divisors_one_a_row_is_enough():
+    assert pooling._divisors(np.array(4.0), 2, 3).shape == (2, 1, 1)
+    assert pooling._divisors(np.arange(6.0).reshape(2, 3), 2, 3).shape == (2, 3, 1)
 
 
 def test_no_image_is_copied_for_its_padding():
@@ -357,12 +376,12 @@ def test_windows_tile_an_image_if_each_pixel_is_seen_once_and_no_padding(size, p
 
 
 @pytest.mark.parametrize(
-    ("options", "pieces"), [((2, 2), 0), ((2, (3, 2)), 0), (((2, 3), 2), 1), (((3, 2), 2), 1)]
+    ("options", "count"), [((2, 2), 0), ((2, (3, 2)), 0), (((2, 3), 2), 1), (((3, 2), 2), 1)]
 )
-def test_gradients_of_windows_that_are_apart_go_to_their_pixels_at_once(options, pieces):
+def test_gradients_of_windows_that_are_apart_go_to_their_pixels_at_once(options, count):
     with patch.object(pooling, "_no_columns", wraps=pooling._no_columns) as no_columns:
         run(MaxPool2d(Window2d.of("pool", *options)), IMAGES["distinct"])
-    assert no_columns.call_count == pieces
+    assert no_columns.call_count == count
 
 
 def test_pools_of_no_channels_and_of_no_images():

@@ -101,4 +101,4 @@ def _blocks(rows: np.ndarray) -> np.ndarray:
 
 def _column_blocks(columns: np.ndarray) -> np.ndarray:
     """View (K, N) as (blocks, K, COLUMNS)."""
-    return columns.reshape(len(columns), -1, COLUMNS).swapaxes(0, 1)
+    return columns.reshape(len(columns), columns.shape[1] // COLUMNS, COLUMNS).swapaxes(0, 1)

@@ -98,8 +98,8 @@ def _powers(points: Sequence[Fraction], count: int) -> Matrix:
 def _inverse(matrix: Matrix) -> Matrix:
     """Invert a square matrix by Gauss and Jordan's elimination, exactly.
 
-    No rows are exchanged: the matrix's leading minors must not be 0.  Those of different points' powers are such
-    matrices' determinants again.
+    No rows are exchanged, so no leading minor may be 0.  Here none is: each is the determinant of such a matrix of
+    powers again, of fewer points.
     """
     n = len(matrix)
     rows = [[*row, *(Fraction(int(i == j)) for j in range(n))] for i, row in enumerate(matrix)]

@@ -219,7 +219,8 @@ def backward_data(
         return im2col_chunked.backward_data(g, w, input_shape, window, groups)
     n, c, height, width = input_shape
     dx = empty_images(n, c, height, width, g.dtype)
-    _convolve(g, _by_offset(w, groups), None, window, dx, relu=False)
+    kernels = np.ascontiguousarray(w.reshape(1, 1, groups, len(w) // groups, -1))
+    _convolve(g, kernels, None, window, dx, relu=False)
     return dx
 
 
@@ -250,12 +251,6 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
 def _is_pointwise(window: Window2d) -> bool:
     """Whether output pixel (p, q) sees pixel (p, q) and nothing else."""
     return window.kernel == window.stride == (1, 1) and not any(window.padding)
-
-
-def _by_offset(w: np.ndarray, groups: int) -> np.ndarray:
-    """Return the kernels w (K, C/groups, R, S) as (R, S, groups, K/groups, C/groups)."""
-    k, c, r, s = w.shape
-    return np.ascontiguousarray(w.reshape(groups, k // groups, c, r, s).transpose(3, 4, 0, 1, 2))
 
 
 def _cut(n: int, p: int, q: int) -> list[Chunk]:

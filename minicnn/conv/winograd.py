@@ -311,7 +311,7 @@ class Winograd:
         n, _, p, q = shape
         down, across = -(-p // self.m), -(-q // self.m)
         most = max(min(budget // (self.t**2 * (c + k) * itemsize), n * down * across // least), LEAST_TILES)
-        piece = max(min(PIECE_BYTES // (self.t**2 * max(c, k) * itemsize), most), 1)
+        piece = min(PIECE_BYTES // (self.t**2 * max(c, k) * itemsize), most)
         batches: list[list[_Tiles]] = []
         placed = most
         for images, rows in cut(n, down, across, piece):

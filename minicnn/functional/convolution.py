@@ -55,8 +55,11 @@ def conv2d(
 
     Notes
     -----
-    2·N·K·P·Q·R·S·C/groups FLOPs forward, as many for each of the two gradients.  See
+    2·N·K·P·Q·R·S·C/groups FLOPs forward, as many for each of the two gradients, by the definition.  See
     :class:`minicnn.ops.conv2d.Conv2d`.
+
+    A NaN or an infinity reaches every output that sees it.  With ``toeplitz``, ``fft`` and ``winograd``, which ``"auto"``
+    may take, it can also reach the neighbours that are computed with them.
 
     Examples
     --------

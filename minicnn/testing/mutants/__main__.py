@@ -1,8 +1,8 @@
 """Mutate a package's functions, one change at a time, and see whether its tests notice.
 
-A mutant that every check passes is a hole in the tests.  What to mutate, the suite of checks and the list of equivalent
-mutants stand in [tool.minicnn.mutants] of pyproject.toml, or are named here.  Exit status 1: a mutant survived, or the
-list of equivalents is wrong.
+A mutant that every check passes is a hole in the tests.  What to mutate and what not, the suite of checks and the list
+of equivalent mutants stand in [tool.minicnn.mutants] of pyproject.toml, or are named here.  Exit status 1: a mutant
+survived, or the list of equivalents is wrong.
 
 For example:
   python -m minicnn.testing.mutants
