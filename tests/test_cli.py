@@ -407,7 +407,7 @@ def of_another_model(folder, trained):
 MISTAKES = {
     "": "COMMAND",
     "trian lenet5": "no command 'trian'; did you mean 'train'",
-    "bench": "no command 'bench'; there are train, eval",
+    "measure": "no command 'measure'; there are train, eval",
     "train": "MODEL",
     "train lenet": "no model 'lenet'; did you mean 'lenet5'",
     "train qqq": "no model 'qqq'; there are",
