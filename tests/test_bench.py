@@ -361,13 +361,20 @@ def test_until_idle_looks_until_no_more_is_done(monkeypatch):
 @needs_proc
 def test_cpu_seconds_are_those_of_all_threads():
     before = process._cpu_seconds(os.getpid())
-    worker = threading.Thread(target=lambda: [sum(range(1000)) for _ in range(2000)])
+    done = threading.Event()
+
+    def work():
+        while not done.is_set():
+            sum(range(1000))
+
+    worker = threading.Thread(target=work)
     worker.start()
-    time.sleep(0.01)
-    while worker.is_alive() and process._cpu_seconds(os.getpid()) < before + 0.005:
-        time.sleep(0.001)
-    assert process._cpu_seconds(os.getpid()) >= before + 0.005
+    give_up = time.monotonic() + 60
+    while process._cpu_seconds(os.getpid()) < before + 0.05 and time.monotonic() < give_up:
+        time.sleep(0.01)
+    done.set()
     worker.join()
+    assert process._cpu_seconds(os.getpid()) >= before + 0.05
     assert process._cpu_seconds(1 << 22) is None
 
 

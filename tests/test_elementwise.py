@@ -209,7 +209,7 @@ def test_only_large_arrays_are_joined_in_pieces(size, count):
 
 def test_a_selection_takes_no_memory():
     for dtype in ("f2", "f4", "f8"):
-        x = np.ones(1000, dtype)
+        x = np.ones(20_000, dtype)
         kept, out = x > 0, np.empty_like(x)
         tracemalloc.start()
         select(kept, x, out)

@@ -28,10 +28,10 @@ def address(array):
 
 
 def test_memory_waits_for_the_next_array_of_its_size(blocks):
-    a = lend(MB)
-    first = address(a)
-    del a
-    assert address(lend(2 * MB)) != first
+    a, b = lend(MB), lend(2 * MB)
+    first, second = address(a), address(b)
+    del a, b
+    assert address(lend(2 * MB)) == second
     assert address(lend(MB)) == first
 
 

@@ -23,7 +23,9 @@ __all__ = ["lend", "release"]
 
 _STEP = 1 << 12  # bytes
 
-_returned: deque[np.ndarray] = deque()  # by finalizers, which may run in the midst of anything and so take no lock
+_returned: deque[np.ndarray] = (
+    deque()
+)  # by finalizers, which may run in the midst of anything and so take no lock
 
 
 class _Lease:

@@ -61,7 +61,9 @@ from .work import Pass, Product, Work
 __all__ = ["Winograd"]
 
 CACHED_BYTES = 3 << 20  # of transformed kernels that stay in the second-level cache, beside a chunk
-PIECE_BYTES = 1 << 22  # of a piece's pixels, read and written in one go: in short calls threads wait for Python
+PIECE_BYTES = (
+    1 << 22
+)  # of a piece's pixels, read and written in one go: in short calls threads wait for Python
 CHUNK_BYTES = 1 << 23  # V and M of a chunk: rather many tiles, for large products, than all in the cache
 LEAST_TILES = 64  # of a chunk: with fewer, a product mostly reads U
 CHUNKS = 8  # a problem is cut into so many for the threads to share, if they get tiles enough

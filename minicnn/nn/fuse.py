@@ -82,7 +82,8 @@ def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
             else:
                 conv.relu = True
     _replace(fused, {layer for layers in followers.values() for layer in layers})
-    if any(followers.values()) and hasattr(fused, "config"):
+    folded = any(isinstance(layer, BatchNorm2d) for layers in followers.values() for layer in layers)
+    if folded and hasattr(fused, "config"):
         fused.config = {}  # type: ignore[assignment]  (get_model would build the one that is not fused)
     return fused
 
