@@ -21,6 +21,7 @@ from minicnn.conv.rates import rates
 
 BATCH = 8
 LEFT_OUT = {"direct", "im2col"}  # loops, and what im2col_chunked is always faster than
+DEPTHS = {"resnet_cifar": {"depth": 110}, "preact_resnet_cifar": {"depth": 164}}
 GOOD, EVEN = 1.10, 1.05
 
 
@@ -35,7 +36,8 @@ def main() -> None:
     found = {}
     for model in arguments.models:
         with minicnn.device("meta"):
-            found |= dict.fromkeys(problems(models.get_model(model), BATCH), model)
+            network = models.get_model(model, **DEPTHS.get(model, {}))
+            found |= dict.fromkeys(problems(network, BATCH), model)
     chosen = list(found)
     if arguments.sample:
         chosen = random.Random(0).sample(chosen, min(arguments.sample, len(chosen)))
@@ -49,9 +51,15 @@ def main() -> None:
                     result, measure(problem, direction, names, 2 * arguments.rounds, errors=False), key=lost
                 )
             rows.append(row(found[problem], result))
-    results = summary(rows) | {"measured_again": again, "rates": rates()._asdict(), "rows": rows}
+    results = summary(rows) | {
+        "problems": len(found),
+        "measured_again": again,
+        "rates": rates()._asdict(),
+        "rows": rows,
+    }
     print({name: value for name, value in results.items() if name != "rows"})
-    record.write("conv_choice", results, "python benchmarks/conv_choice.py")
+    sample = f" --sample {arguments.sample}" if arguments.sample else ""
+    record.write("conv_choice", results, f"python benchmarks/conv_choice.py{sample}")
 
 
 def good(result: Result) -> bool:

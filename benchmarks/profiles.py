@@ -1,7 +1,7 @@
 """Where a training step's time goes, operation by operation: why the rows of the benchmark come out as they do.
 
-The median of several steps, each under :func:`minicnn.profile`; the limit is that of a matrix product on the same threads
-before and after.
+The median of several steps, each under :func:`minicnn.profile`; the limit is that of a matrix product on the same
+threads.
 """
 
 from __future__ import annotations

@@ -260,7 +260,8 @@ def conv_choice() -> str:
         ],
     )
     total = (
-        f"\nAll cases together take {results['picked_ms'] / 1e3:.2f} s as picked, {results['fastest_ms'] / 1e3:.2f} s "
+        f"\nThat is {len({json.dumps([row['input'], row['weight'], row['stride']]) for row in rows})} of the "
+        f"{results['problems']} different convolutions, drawn at random. All cases together take {results['picked_ms'] / 1e3:.2f} s as picked, {results['fastest_ms'] / 1e3:.2f} s "
         f"each by the fastest, {results['im2col_chunked_ms'] / 1e3:.2f} s by `im2col_chunked` alone; batch 8.\n\n"
     )
     return held + "\n" + table + total + _source(record)

@@ -58,8 +58,8 @@ def conv2d(
     2·N·K·P·Q·R·S·C/groups FLOPs forward, as many for each of the two gradients, by the definition.  See
     :class:`minicnn.ops.conv2d.Conv2d`.
 
-    A NaN or an infinity reaches every output that sees it.  With ``toeplitz``, ``fft`` and ``winograd``, which ``"auto"``
-    may take, it can also reach the neighbours that are computed with them.
+    A NaN or an infinity reaches every output that sees it.  With ``toeplitz``, ``fft`` and ``winograd``, which
+    ``"auto"`` may take, it can also reach the neighbours that are computed with them.
 
     Examples
     --------
