@@ -53,7 +53,7 @@ def rows_of(name: str, batch: int, rounds: int, limit: float) -> list[dict]:
                 "operation": r.name,
                 "ms": round(1e3 * seconds, 2),
                 "percent": round(100 * seconds / typical.seconds, 1),
-                "percent_of_sgemm": round(100 * flops / seconds / limit) if seconds else 0,
+                "percent_of_sgemm": round(100 * flops / seconds / 1e9 / limit) if seconds else 0,
             }
         )
     return [

@@ -259,12 +259,40 @@ def conv_choice() -> str:
             for name in names
         ],
     )
+    found = {
+        json.dumps([row[key] for key in ("input", "weight", "stride", "padding", "groups")]) for row in rows
+    }
+    seconds = {
+        name: f"{results[f'{name}_ms'] / 1e3:.2f} s" for name in ("picked", "fastest", "im2col_chunked")
+    }
     total = (
-        f"\nThat is {len({json.dumps([row['input'], row['weight'], row['stride']]) for row in rows})} of the "
-        f"{results['problems']} different convolutions, drawn at random. All cases together take {results['picked_ms'] / 1e3:.2f} s as picked, {results['fastest_ms'] / 1e3:.2f} s "
-        f"each by the fastest, {results['im2col_chunked_ms'] / 1e3:.2f} s by `im2col_chunked` alone; batch 8.\n\n"
+        f"\nThese are {len(found)} of the {results['problems']} different convolutions of all networks at batch 8, drawn at "
+        f"random, in all three directions. Together they take {seconds['picked']} as picked, {seconds['fastest']} each by the fastest, "
+        f"{seconds['im2col_chunked']} by `im2col_chunked` alone.\n\n"
     )
     return held + "\n" + table + total + _source(record)
+
+
+def profiles() -> str:
+    """Where a training step's time goes: of each network the operations that take most."""
+    record = _record("profiles")
+    rows = []
+    for row in record["results"]["rows"]:
+        shares = {o["operation"]: o for o in row["operations"]}
+        conv = shares["Conv2d"]
+        others = [f"{o['operation']} {o['percent']:.0f} %" for o in row["operations"] if o is not conv][:3]
+        rest = f"{100 * row['rest_ms'] / row['ms']:.0f} %"
+        cells = f"{conv['percent']:.0f} %", f"{conv['percent_of_sgemm']} %", ", ".join(others), rest
+        rows.append((f"{row['model']}, batch {row['batch']}", f"{row['ms']:,.0f} ms", *cells))
+    head = (
+        "",
+        "a training step",
+        "in convolutions",
+        "which run at, of sgemm",
+        "most of the others",
+        "outside operations",
+    )
+    return _table(head, rows) + "\n" + _source(record)
 
 
 def _time(peer: dict | None) -> str:
@@ -330,6 +358,7 @@ PAGES = {
         "benchmark": benchmark,
         "benchmark_targets": benchmark_targets,
         "conv_choice": conv_choice,
+        "profiles": profiles,
         "figures": figures_held,
         "convolution": convolution,
     },

@@ -25,7 +25,7 @@ from ..backend.workspace import poisoned
 from ..conv.algorithms import ALGORITHMS
 from ..conv.choice import FAMILIAR, fastest
 from ..conv.model import seconds
-from ..conv.problem import Direction, Problem
+from ..conv.problem import Direction, No, Problem
 from ..conv.rates import rates
 from ..geometry import Window2d
 from ..tensor import Tensor, no_grad
@@ -93,7 +93,7 @@ class Result:
         return self.runs[self.pick].seconds / self.runs[FAMILIAR].seconds
 
 
-def problems(model: nn.Module, batch: int) -> dict[Problem, list[str]]:
+def problems(model: Any, batch: int) -> dict[Problem, list[str]]:
     """Return the different convolutions of a network, each with the names of the layers that compute it.
 
     The network is run on an image without values, so it must state its ``input_shape``.
@@ -183,7 +183,7 @@ def measure(
         )
         for name in calls
     }
-    refusals = {name: answer.reason for name, answer in answers.items() if not answer}
+    refusals = {name: answer.reason for name, answer in answers.items() if isinstance(answer, No)}
     return Result(problem, direction, runs, refusals, pick)
 
 

@@ -46,7 +46,7 @@ def choose(name: str, problem: Problem, direction: Direction, array: Any) -> Alg
     names = _preferred.get() if name == "auto" else (_known(name, op),)
     able = _first_able(names, problem, direction, op)
     if backend.of(array) is backend.meta:
-        return meta
+        return meta  # type: ignore[return-value]  (its cost is nobody's question)
     return ALGORITHMS[fastest(problem, direction) if able == "auto" else able]
 
 

@@ -55,7 +55,7 @@ class Problem:
     ((8, 128, 56, 56), (128, 64, 3, 3), 3699376128)
     """
 
-    input_shape: tuple[int, int, int, int]
+    input_shape: tuple[int, ...]
     kernels: int
     window: Window2d
     groups: int = 1

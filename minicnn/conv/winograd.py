@@ -213,7 +213,8 @@ class Winograd:
         self, x: Array, kernels: Array, b: Array | None, top: int, left: int, out: Array, relu: bool
     ) -> None:
         """Write the convolution of x with transformed kernels (t², C, K) into `out`."""
-        y = out if _is_channels_last(out) else empty_images(*out.shape, out.dtype)
+        n, k, p, q = out.shape
+        y = out if _is_channels_last(out) else empty_images(n, k, p, q, out.dtype)
         order = self._chunk_by_chunk if kernels.nbytes <= CACHED_BYTES else self._stage_by_stage
         order(
             y.shape,

@@ -16,7 +16,7 @@ __all__ = ["Pass", "Product", "Work"]
 class Product(NamedTuple):
     """`count` matrix products of (rows × inner) by (inner × columns), each by one thread."""
 
-    count: int
+    count: int  # type: ignore[assignment]  (a tuple's method, which nobody calls here)
     rows: int
     inner: int
     columns: int

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..arguments import add_options, build_model, whole_number
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ...bench.convolutions import Result
-    from ...conv.problem import Problem
+    from ...conv.problem import Direction, Problem
 
-_DIRECTIONS = ["forward", "backward_data", "backward_weight"]
+_DIRECTIONS: list[Direction] = ["forward", "backward_data", "backward_weight"]
 _SLOW = ("direct",)  # plain Python loops would take hours
 
 
@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.calibrate:
         conv.calibrate()
     console = Console()
-    directions = _DIRECTIONS if arguments.direction == "all" else [arguments.direction]
+    wanted: Direction | Literal["all"] = arguments.direction
+    directions = _DIRECTIONS if wanted == "all" else [wanted]
     results = []
     for problem, layers in problems(build_model(arguments), arguments.batch).items():
         for direction in directions:
