@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         conv.calibrate()
     console = Console()
     wanted: Direction | Literal["all"] = arguments.direction
-    directions = _DIRECTIONS if wanted == "all" else [wanted]
+    directions: list[Direction] = _DIRECTIONS if wanted == "all" else [wanted]
     results = []
     for problem, layers in problems(build_model(arguments), arguments.batch).items():
         for direction in directions:
