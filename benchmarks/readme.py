@@ -266,9 +266,9 @@ def conv_choice() -> str:
         name: f"{results[f'{name}_ms'] / 1e3:.2f} s" for name in ("picked", "fastest", "im2col_chunked")
     }
     total = (
-        f"\nThese are {len(found)} of the {results['problems']} different convolutions of all networks at batch 8, drawn "
-        f"at random, in all three directions. Together they take {seconds['picked']} as picked, {seconds['fastest']} each "
-        f"by the fastest, {seconds['im2col_chunked']} by `im2col_chunked` alone.\n\n"
+        f"\nThese are {len(found)} of the {results['problems']} different convolutions of all networks at batch 8, "
+        f"drawn at random, in all three directions. Together they take {seconds['picked']} as picked, "
+        f"{seconds['fastest']} each by the fastest, {seconds['im2col_chunked']} by `im2col_chunked` alone.\n\n"
     )
     return held + "\n" + table + total + _source(record)
 
