@@ -15,7 +15,7 @@ from minicnn.study.ledger import Entry, entries
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # the tests load this file by its path
-import chart  # noqa: E402
+import chart  # noqa: E402  (it is found only now)
 
 RESULTS = ROOT / "benchmarks" / "results"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from minicnn.atomic import replacing
-from minicnn.bench.limit import GFLOP as SGEMM_GFLOP
-from minicnn.bench.limit import sgemm
 from minicnn.bench.recording import record_of
+from minicnn.profiler.limit import GFLOP as SGEMM_GFLOP
+from minicnn.profiler.limit import sgemm
 
 __all__ = ["RESULTS", "SGEMM_GFLOP", "in_turns", "sgemm", "write"]
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import minicnn
 from minicnn import bench, device, functional, models, nn, no_grad, study
-from minicnn.bench import benchmark, limit, process
+from minicnn.bench import benchmark, process
 from minicnn.bench.benchmark import MODELS, choose, installed
 from minicnn.bench.memory import give_back, peak, reset_peak, resident
 from minicnn.bench.network import IMAGE, Network, describe
@@ -31,6 +31,7 @@ from minicnn.bench.report import milliseconds
 from minicnn.bench.task import Task, _look, write_files
 from minicnn.bench.turns import Measured, Row, Timing, compare, measure_row, plan, rounds
 from minicnn.cli import main
+from minicnn.profiler.limit import GFLOP
 from minicnn.tensor import Tensor
 
 CLASSIC = {name: {"model": name, **config} for name, config in MODELS.items()}
@@ -340,7 +341,7 @@ def test_peers_take_turns_and_never_work_at_the_same_time(tmp_path):
         assert min(found[peer].samples) >= 0.06
         assert found[peer].versions == {"fake": "1.0"}
     assert len(row.limit.samples) == 3
-    assert row.limit_gflops == pytest.approx(limit.GFLOP / row.limit.median)
+    assert row.limit_gflops == pytest.approx(GFLOP / row.limit.median)
 
 
 def test_quick_steps_are_repeated_within_a_sample(tmp_path):
@@ -510,7 +511,7 @@ def test_the_peak_is_forgotten():
 
 def row_of(**samples):
     peers = [Measured(name.replace("_", "-"), samples=list(times)) for name, times in samples.items()]
-    return Row("lenet5", "inference", 8, 3.0, peers, Measured("sgemm", samples=[limit.GFLOP / 100]))
+    return Row("lenet5", "inference", 8, 3.0, peers, Measured("sgemm", samples=[GFLOP / 100]))
 
 
 def test_a_record_has_every_sample_and_what_follows():

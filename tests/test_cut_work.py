@@ -6,7 +6,6 @@ That the pieces' results are right is shown elsewhere, and would stay so if each
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from importlib import import_module
 from itertools import permutations, product
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -19,7 +18,7 @@ from minicnn import backend, conv
 from minicnn.backend import channel_sum, matmul, small_products
 from minicnn.backend.small_products import are_small, is_small, multiply, multiply_columns, operand
 from minicnn.backend.workspace import poisoned
-from minicnn.conv import im2col, im2col_chunked
+from minicnn.conv import im2col, im2col_chunked, result
 from minicnn.geometry import Window2d
 from minicnn.ops.window import padded, surrounded
 from minicnn.testing.values import fill
@@ -407,10 +406,9 @@ def test_a_result_may_lie_in_memory_of_any_order(order, algorithm):
 
 @pytest.mark.parametrize("algorithm", ["im2col_chunked", "per_offset", "toeplitz", "winograd_2x2"])
 def test_a_result_in_channels_last_memory_is_written_where_it_is(algorithm):
-    module = import_module(f"minicnn.conv.{algorithm.removesuffix('_2x2')}")
     last = np.empty((2, 7, 9, 6)).transpose(0, 3, 1, 2)
     for out, count in ((last, 0), (np.empty(last.shape), 1)):
-        with patch.object(module, "empty_images", wraps=module.empty_images) as empty_images:
+        with patch.object(result, "empty_images", wraps=result.empty_images) as empty_images:
             conv.conv2d(X, fill((6, 4, 3, 3), seed=1), padding=1, out=out, algorithm=algorithm)
         assert empty_images.call_count == count
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.machine import cpu_name
 from ..backend.parallel import get_num_threads
 from .turns import Measured, Row
 
@@ -56,7 +57,7 @@ def record_of(
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
         "machine": {
-            "cpu": _cpu(),
+            "cpu": cpu_name(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "threads": threads or get_num_threads(),
         },
@@ -116,10 +117,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+" if changed else "")
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.processor())

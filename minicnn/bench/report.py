@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .limit import SIZE
+from ..profiler.limit import SIZE
 from .turns import Measured, Row
 
 __all__ = ["EAGER", "table"]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..profiler.limit import GFLOP
 from . import limit
 from .peers import Peer
 from .process import PeerError, Process, until_idle
@@ -126,7 +127,7 @@ class Row:
     @property
     def limit_gflops(self) -> float:
         """What the matrix product made in a second; NaN where it was not measured."""
-        return limit.GFLOP / self.limit.median if self.limit.samples else math.nan
+        return GFLOP / self.limit.median if self.limit.samples else math.nan
 
     def median(self, *peers: str) -> float:
         """Return the median of the fastest of these peers, in seconds; NaN if none has samples."""

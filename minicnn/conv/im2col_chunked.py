@@ -23,7 +23,6 @@ from typing import Literal
 
 import numpy as np
 
-from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
 from ..backend.small_products import multiply, operand
 from ..backend.workspace import scratch
@@ -32,6 +31,7 @@ from . import chunks
 from .chunks import Chunk
 from .im2col import by_group, kernel_matrix, windows
 from .problem import Direction, Problem
+from .result import channels_last
 from .tail import finish
 from .work import Pass, Product, Work
 
@@ -156,19 +156,18 @@ def forward(
 
     With `relu`, its positive part.
     """
-    n, k, p, q = out.shape
+    n, _, p, q = out.shape
     kernels = operand(kernel_matrix(w, groups).swapaxes(1, 2))
     pieces = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), PRODUCT_ROWS)
-    y = out if _is_channels_last(out) else empty_images(n, k, p, q, out.dtype)
 
-    def task(i: int) -> None:
-        rows = _pixel_rows(y, pieces[i], groups)
-        multiply(_unfold(x, window, groups, pieces[i]), kernels, out=rows)
-        finish(rows, None if b is None else b.reshape(groups, 1, -1), relu)
+    with channels_last(out) as y:
 
-    parallel_for(len(pieces), task)
-    if y is not out:
-        out[...] = y
+        def task(i: int) -> None:
+            rows = _pixel_rows(y, pieces[i], groups)
+            multiply(_unfold(x, window, groups, pieces[i]), kernels, out=rows)
+            finish(rows, None if b is None else b.reshape(groups, 1, -1), relu)
+
+        parallel_for(len(pieces), task)
 
 
 def backward_data(
@@ -249,7 +248,3 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
 
 def _lanes(pieces: int, size: int) -> int:
     return max(1, min(LANES, pieces, LANE_BYTES // size))
-
-
-def _is_channels_last(y: np.ndarray) -> bool:
-    return y.transpose(0, 2, 3, 1).flags.c_contiguous

@@ -43,6 +43,7 @@ from .chunks import Chunk, cut, slab
 from .counted import images_and_rows, products, slab_bytes
 from .im2col import by_group
 from .problem import Direction, Problem
+from .result import channels_last
 from .tail import finish
 from .work import Pass, Work
 
@@ -201,14 +202,11 @@ def forward(
 
     With `relu`, its positive part.
     """
-    n, k, p, q = out.shape
-    y = out if out.transpose(0, 2, 3, 1).flags.c_contiguous else empty_images(n, k, p, q, out.dtype)
-    kernels = w.reshape(groups, k // groups, -1, *window.kernel).transpose(3, 4, 0, 2, 1)
+    kernels = w.reshape(groups, len(w) // groups, -1, *window.kernel).transpose(3, 4, 0, 2, 1)
     if not are_small(*kernels.shape[-2:]):
         kernels = np.ascontiguousarray(kernels.swapaxes(-1, -2)).swapaxes(-1, -2)
-    _convolve(x, operand(kernels), b, window, y, relu)
-    if y is not out:
-        out[...] = y
+    with channels_last(out) as y:
+        _convolve(x, operand(kernels), b, window, y, relu)
 
 
 def backward_data(

@@ -33,7 +33,6 @@ from typing import Literal
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
 from ..backend.small_products import are_small, multiply, operand
 from ..backend.workspace import scratch
@@ -42,6 +41,7 @@ from .chunks import Chunk, cut, slab
 from .counted import images_and_rows, products, slab_bytes
 from .im2col import windows
 from .problem import Direction, No, Problem
+from .result import channels_last
 from .tail import finish
 from .work import Pass, Work
 
@@ -198,16 +198,15 @@ def forward(
     columns = operand(kernels.T)
     bias = None if b is None else np.tile(b, outputs)
     pieces = _cut(n, p, blocks, kernels[0].nbytes)
-    y = out if out.transpose(0, 2, 3, 1).flags.c_contiguous else empty_images(n, k, p, q, out.dtype)
 
-    def task(i: int) -> None:
-        rows = _by_block(y, pieces[i], outputs)
-        multiply(_unfold(x, wide, pieces[i], blocks), columns, out=rows)
-        finish(rows, bias, relu)
+    with channels_last(out) as y:
 
-    parallel_for(len(pieces), task)
-    if y is not out:
-        out[...] = y
+        def task(i: int) -> None:
+            rows = _by_block(y, pieces[i], outputs)
+            multiply(_unfold(x, wide, pieces[i], blocks), columns, out=rows)
+            finish(rows, bias, relu)
+
+        parallel_for(len(pieces), task)
 
 
 def backward_data(

@@ -55,6 +55,7 @@ from .chunks import cut, slab
 from .cook_toom import cook_toom
 from .counted import products
 from .problem import Direction, No, Problem
+from .result import channels_last
 from .tail import finish
 from .work import Pass, Product, Work
 
@@ -213,17 +214,14 @@ class Winograd:
         self, x: Array, kernels: Array, b: Array | None, top: int, left: int, out: Array, relu: bool
     ) -> None:
         """Write the convolution of x with transformed kernels (t², C, K) into `out`."""
-        n, k, p, q = out.shape
-        y = out if _is_channels_last(out) else empty_images(n, k, p, q, out.dtype)
         order = self._chunk_by_chunk if kernels.nbytes <= CACHED_BYTES else self._stage_by_stage
-        order(
-            y.shape,
-            kernels,
-            lambda tiles, data: self._transform(self._data, self.t, x, top, left, tiles, data),
-            lambda tiles, products: self._write(products, b, relu, tiles, y),
-        )
-        if y is not out:
-            out[...] = y
+        with channels_last(out) as y:
+            order(
+                y.shape,
+                kernels,
+                lambda tiles, data: self._transform(self._data, self.t, x, top, left, tiles, data),
+                lambda tiles, products: self._write(products, b, relu, tiles, y),
+            )
 
     def _chunk_by_chunk(self, shape: Shape, kernels: Array, read: Step, write: Step) -> None:
         """Let each thread take a chunk of tiles through all stages, piece by piece where pieces will do."""
@@ -336,7 +334,3 @@ class Winograd:
 def _flat(tiles: Array) -> Array:
     """View (t², tiles, C), whose tiles are dense, as (t², tiles·C)."""
     return tiles.reshape(len(tiles), -1)
-
-
-def _is_channels_last(y: Array) -> bool:
-    return y.transpose(0, 2, 3, 1).flags.c_contiguous
