@@ -20,7 +20,7 @@ from minicnn.conv.problem import DIRECTIONS
 from minicnn.conv.rates import rates
 
 BATCH = 8
-LEFT_OUT = {"direct", "im2col"}  # loops, and what im2col_chunked is always faster than
+LEFT_OUT = {"direct"}  # loops
 DEPTHS = {"resnet_cifar": {"depth": 110}, "preact_resnet_cifar": {"depth": 164}}
 GOOD, EVEN = 1.10, 1.05
 

@@ -58,16 +58,13 @@ def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
 
 def _ints(op: str, name: str, value: Any, lengths: tuple[int, ...]) -> tuple[int, ...]:
     """`value` as a tuple of ints of one of these lengths; one int alone stands for a pair of itself."""
-    single = (
-        not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0
-    )  # an array of no axes is one number
-    values: tuple[Any, ...] = (value,) if single else tuple(value)
+    values = value if type(value) is tuple else _values(value)  # it nearly always is: layers hold tuples
     try:
         ints = tuple(map(operator.index, values))
     except TypeError:
         ints = None
     # To Python a bool is an int; stride=True is a mistake all the same.
-    if ints is None or any(isinstance(v, bool) for v in values):
+    if ints is None or bool in map(type, values):
         raise TypeError(f"{op}: {name} must be an int or a tuple of ints, got {value!r}")
     if len(ints) == 1:
         return ints * 2
@@ -75,6 +72,13 @@ def _ints(op: str, name: str, value: Any, lengths: tuple[int, ...]) -> tuple[int
         expected = " or ".join(map(str, lengths))
         raise ValueError(f"{op}: {name} must be an int or {expected} ints, got {value!r}")
     return ints
+
+
+def _values(value: Any) -> tuple[Any, ...]:
+    single = (
+        not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0
+    )  # an array of no axes is one number
+    return (value,) if single else tuple(value)
 
 
 @dataclass(frozen=True)

@@ -626,9 +626,10 @@ def _step(grads: _Gradients, function: Function, g: Array) -> None:
 class _Gradients:
     """Gradients on their way: the sums so far, and the Functions waiting for theirs to be complete.
 
-    A second gradient for the same place is added *in place* if the sum is ours alone.  It is when it came fresh from a
-    backward (it is not broadcast, and overlaps neither that backward's own input, nor what the function kept, nor
-    another of its results) or was made by adding; anything else may be in use elsewhere and is added out of place.
+    A second gradient for the same place is added *in place* if the sum is ours alone, or the sum to it if it is.  An
+    array is ours when it came fresh from a backward (it is not broadcast, and overlaps neither that backward's own
+    input, nor what the function kept, nor another of its results) or was made by adding.  Anything else may be in use
+    elsewhere: two such gradients are added out of place.
     """
 
     def __init__(self) -> None:
@@ -645,9 +646,16 @@ class _Gradients:
             if fresh:
                 self.owned.add(edge)
         elif edge in self.owned:
-            self.sums[edge] += dx
+            _add_to(self.sums[edge], dx)
+        elif fresh:
+            _add_to(dx, self.sums[edge])
+            self.sums[edge] = dx
+            self.owned.add(edge)
         else:
-            self.sums[edge] = self.sums[edge] + dx
+            be, sum = backend.of(dx), self.sums[edge]
+            self.sums[edge] = be.in_pieces(
+                lambda a, b, out: be.add(a, b, out=out), sum, dx, be.empty_like(sum)
+            )
             self.owned.add(edge)
 
     def pop_youngest(self) -> tuple[Function, Array]:
@@ -659,8 +667,15 @@ class _Gradients:
 def _accumulate_leaf(leaf: Tensor, dx: Array, fresh: bool) -> None:
     if leaf.grad is None:
         leaf.grad = dx if fresh and not backend.of(dx).may_share_memory(dx, leaf.data) else dx.copy("K")
-    else:
+    elif backend.of(dx).may_share_memory(dx, leaf.grad):  # the caller's gradient may be this one, transposed
         leaf.grad += dx
+    else:
+        _add_to(leaf.grad, dx)
+
+
+def _add_to(sum: Array, dx: Array) -> None:
+    be = backend.of(dx)
+    be.in_pieces(lambda dx, sum: be.add(sum, dx, out=sum), dx, sum)  # which the threads share
 
 
 def _apply(operator: str, tensors: tuple[Any, ...], *parameters: Any) -> Tensor:

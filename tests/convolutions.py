@@ -58,11 +58,12 @@ def asked(
 
 
 @st.composite
-def problems(draw: st.DrawFn, most_groups: int = 3) -> Asked:
+def problems(draw: st.DrawFn, most_groups: int = 3, most_dilation: tuple[int, int] = (3, 3)) -> Asked:
     """Draw any convolution whose kernel fits, of arrays in any order of memory; there may be no images."""
     groups = draw(st.integers(1, most_groups))
     per_in, per_out = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    kernel, dilation = (draw(st.tuples(*[st.integers(1, 3)] * 2)) for _ in range(2))
+    kernel = draw(st.tuples(*[st.integers(1, 3)] * 2))
+    dilation = draw(st.tuples(*(st.integers(1, most) for most in most_dilation)))
     stride, padding = draw(st.tuples(*[st.integers(1, 4)] * 2)), draw(st.tuples(*[st.integers(0, 4)] * 4))
     if draw(st.booleans()):
         kernel, stride, padding = (1, 1), draw(st.sampled_from([(1, 1), (2, 1)])), (0, 0, 0, 0)

@@ -1,14 +1,23 @@
 """The convolution algorithms on plain arrays: held to the definition, to each other, and to their promises."""
 
+from itertools import pairwise
+from unittest.mock import patch
+
+import convolutions
 import naive
 import numpy as np
 import pytest
+from convolutions import asked, calls, flops, hold_to_rounding, hold_to_the_definition, threads, workspace
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minicnn import conv
 from minicnn.backend import parallel
 from minicnn.conv import im2col, im2col_chunked
+from minicnn.conv.chunks import cut
+from minicnn.conv.problem import DIRECTIONS, Problem
+from minicnn.conv.tail import TILE
+from minicnn.conv.work import Pass, Product, Work
 from minicnn.geometry import Window2d
 
 
@@ -19,10 +28,11 @@ def problems(draw, algorithm="direct"):
     per_in, per_out = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     groups = 1 if only or algorithm == "toeplitz" else draw(st.integers(1, 3))
     kernel = (3, 3) if only else draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    apart = 1 if algorithm == "toeplitz" else 3
     options = {
         "stride": (1, 1) if only else draw(st.tuples(st.integers(1, 4), st.integers(1, 4))),
         "padding": draw(st.tuples(*[st.integers(0, 4)] * 4)),
-        "dilation": (1, 1) if only else draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        "dilation": (1, 1) if only else draw(st.tuples(st.integers(1, apart), st.integers(1, 3))),
         "groups": groups,
     }
     n, height, width = draw(st.integers(1, 3)), draw(st.integers(1, 8)), draw(st.integers(1, 8))
@@ -82,43 +92,222 @@ def test_backward_passes_agree(problem):
         np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("budget", [1, 300, 5_000, 1 << 19])
+UNFOLDING = pytest.mark.parametrize("algorithm", [im2col, im2col_chunked], ids=["im2col", "im2col_chunked"])
+SMALL = {
+    im2col: {"COPY_BYTES": 1, "SHARED": 1, "PART": 1, "PARTS": 3, "FEW_ROWS": 5},
+    im2col_chunked: {"CHUNK_BYTES": 1, "SAMPLE_BYTES": 1, "PRODUCT_ROWS": 1, "SUM_ROWS": 1, "SHARED": 1},
+}
+
+
+@pytest.mark.parametrize("budget", [1, 300, 5_000, 1 << 22])
+@UNFOLDING
 @settings(max_examples=25, deadline=None)
-@given(problem=problems())
-def test_chunks_of_any_size_give_the_same(budget, problem):
+@given(data=st.data())
+def test_pieces_of_any_size_give_the_same(algorithm, budget, data):
     """Chunk edges through images, and through rows that overlap, change nothing but the rounding."""
-    x, w, b, options = problem
-    y = naive.conv2d(x, w, b, **options)
-    g = np.random.default_rng(0).normal(size=y.shape)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(im2col_chunked, "CHUNK_BYTES", budget)
-        patch.setattr(im2col_chunked, "PRODUCT_ROWS", 1)
-        patch.setattr(im2col_chunked, "SUM_ROWS", 1)
-        options = options | {"algorithm": "im2col_chunked"}
-        np.testing.assert_allclose(conv.conv2d(x, w, b, **options), y, rtol=1e-10, atol=1e-10)
-        for found, expected in (
-            (
-                conv.conv2d_backward_data(g, w, x.shape, **options),
-                conv.conv2d_backward_data(g, w, x.shape, **options | {"algorithm": "im2col"}),
-            ),
-            (
-                conv.conv2d_backward_weight(x, g, w.shape[2:], **options),
-                conv.conv2d_backward_weight(x, g, w.shape[2:], **options | {"algorithm": "im2col"}),
-            ),
-        ):
-            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+    case = data.draw(convolutions.problems())
+    out = data.draw(convolutions.in_any_memory(np.zeros(case.problem.output_shape)))
+    sizes = {name: budget if name.endswith("BYTES") else size for name, size in SMALL[algorithm].items()}
+    with patch.multiple(algorithm, **sizes):
+        hold_to_the_definition(algorithm, case, out)
 
 
-@given(
-    st.integers(0, 9), st.integers(1, 40), st.integers(1, 40), st.integers(1, 1 << 17), st.integers(1, 600)
+PADDED, STRIDED = Window2d.of("w", 3, padding=1), Window2d.of("w", 3, stride=2, padding=1)
+CASES = {
+    "one chunk": asked((1, 4, 9, 9), 8, PADDED, dtype=np.float32),
+    "an even number of chunks": asked((3, 64, 20, 20), 64, PADDED, dtype=np.float32),
+    "one image": asked((1, 32, 60, 56), 48, PADDED, dtype=np.float32),
+    "several chunks an image": asked((1, 64, 72, 72), 64, PADDED, dtype=np.float32),
+    "several images, strided": asked((5, 64, 28, 28), 96, STRIDED, dtype=np.float32),
+    "one image, strided": asked((1, 64, 57, 57), 64, STRIDED, dtype=np.float32),
+    "few pixels": asked((1, 128, 7, 7), 512, PADDED, dtype=np.float32),
+    "few pixels of several images": asked((6, 256, 7, 7), 320, PADDED, dtype=np.float32),
+    "few pixels, strided": asked((1, 128, 14, 14), 256, STRIDED, dtype=np.float32),
+    "few pixels, little to do": asked((1, 16, 5, 5), 32, PADDED, dtype=np.float32),
+    "1×1": asked((2, 64, 30, 30), 96, Window2d.of("w", 1), dtype=np.float32),
+    "1×1, few pixels": asked((1, 512, 7, 7), 1024, Window2d.of("w", 1), dtype=np.float32),
+    "1×1, padded": asked((1, 512, 7, 7), 1024, Window2d.of("w", 1, padding=1), dtype=np.float32),
+    "groups": asked((3, 64, 24, 24), 64, PADDED, groups=2, dtype=np.float32),
+    "few pixels, groups": asked((1, 256, 6, 6), 512, PADDED, groups=2, dtype=np.float32),
+}
+
+
+@UNFOLDING
+@pytest.mark.parametrize("name", CASES)
+def test_unfolding_gives_the_same_bits_for_any_number_of_threads(algorithm, name):
+    for direction, call in calls(algorithm, CASES[name]).items():
+        results = []
+        for count in (1, 2, 3):
+            with threads(count):
+                results.append(call())
+        np.testing.assert_array_equal(results[0], results[1], err_msg=direction)
+        np.testing.assert_array_equal(results[0], results[2], err_msg=direction)
+
+
+@UNFOLDING
+@pytest.mark.parametrize("name", CASES)
+def test_unfolding_errs_by_rounding_alone(algorithm, name):
+    hold_to_rounding(algorithm, CASES[name])
+
+
+@UNFOLDING
+@pytest.mark.parametrize("name", CASES)
+def test_unfolding_does_the_work_that_it_says(algorithm, name):
+    """The same products; the same bytes but for 2 %, a few kilobytes of Python's own, and the tiled bias."""
+    case = CASES[name]
+    module = im2col if im2col_chunked.has_few_pixels(case.problem) else algorithm
+    for direction, call in calls(algorithm, case).items():
+        work = algorithm.work(case.problem, direction)
+        result = call().nbytes
+        assert work.flops == flops(module, call), direction
+        measured = workspace(call, result)
+        assert abs(measured - work.workspace(1)) <= 0.02 * measured + 16_000 + 8 * TILE, (
+            direction,
+            measured,
+            work.workspace(1),
+        )
+        with patch.object(module, "parallel_for", wraps=module.parallel_for) as parallel_for:
+            call()
+        assert work.tasks in [entry.args[0] for entry in parallel_for.call_args_list]
+
+
+def test_the_work_of_unfolding_counted_by_hand():
+    """Two images of 8×8 pixels of 12 bytes, 200 with their padding; 16 bytes of y a pixel, and 9 samples."""
+    problem = asked((2, 3, 8, 8), 4, PADDED, dtype=np.float32).problem
+    slab, columns, y = Pass(200 * 12, 8 * 12), Pass(128 * 9 * 12, 3 * 12), Pass(128 * 16, 16)
+    forward, backward = Product(1, 128, 27, 4), Product(1, 4, 128, 27)
+    both = 200 * 12 + 128 * 9 * 12
+    kernels = 9 * 3 * 16 * im2col_chunked.are_small(27, 4)
+    assert im2col_chunked.work(problem, "forward") == Work(
+        (forward,), (slab, columns, y), tasks=1, calls=10, shared=kernels, private=both
+    )
+    assert im2col_chunked.work(problem, "backward_weight") == Work(
+        (backward,), (slab, columns, Pass(0, 9 * 3 * 16)), tasks=1, calls=10, private=both
+    )
+    assert im2col_chunked.work(problem, "backward_data") == Work(
+        (Product(9, 128, 4, 3),),
+        (Pass(2 * 9 * 128 * 12, 8 * 12), Pass(128 * 12, 8 * 12)),
+        tasks=1,
+        calls=36,
+        shared=9 * 3 * 16 * im2col_chunked.are_small(4, 3),
+        private=128 * 12,
+    )
+    assert im2col.work(problem, "forward") == Work(
+        (forward,), (slab, columns, y), tasks=1, calls=20, shared=128 * 9 * 12, private=200 * 12
+    )
+    assert im2col.work(problem, "backward_weight") == Work(
+        (backward,), (slab, columns), tasks=1, calls=20, shared=128 * 9 * 12, private=200 * 12
+    )
+    assert im2col.work(problem, "backward_data") == Work(
+        (Product(1, 128, 4, 27),),
+        (Pass(2 * 128 * 9 * 12, 12), Pass(128 * 12, 64 * 12)),
+        calls=20 + 4 * 9,
+        shared=128 * 9 * 12,
+    )
+    with patch.multiple(im2col_chunked, CHUNK_BYTES=1, SUM_ROWS=64, SHARED=1, LANES=1):
+        more = im2col_chunked.work(problem, "backward_weight")
+    assert more.passes[2] == Pass(
+        2 * 9 * 3 * 16, 9 * 3 * 16
+    )  # the second chunk's sum is added to the first's
+    assert (more.tasks, more.shared, more.private) == (1, 0, both // 2 + 9 * 3 * 16)
+    with patch.multiple(im2col_chunked, CHUNK_BYTES=1, SUM_ROWS=64, SHARED=1):
+        lanes = im2col_chunked.work(problem, "backward_weight")
+    assert lanes.passes[2] == Pass(2 * 2 * 9 * 3 * 16, 9 * 3 * 16)
+    assert (lanes.tasks, lanes.shared, lanes.private) == (2, 2 * 9 * 3 * 16, both // 2)
+
+
+@pytest.mark.parametrize(("kernels", "few"), [(18, False), (19, True), (38, True)])
+@UNFOLDING
+def test_fewer_pixels_than_kernels_are_one_chunk(algorithm, kernels, few):
+    case = asked((2, 4, 3, 3), kernels, PADDED)
+    grouped = asked((2, 4, 3, 3), 2 * kernels, PADDED, groups=2)
+    for each in (case, grouped):
+        assert im2col_chunked.has_few_pixels(each.problem) == few
+        for direction, call in calls(im2col_chunked, each).items():
+            with patch.object(im2col, direction, wraps=getattr(im2col, direction)) as whole:
+                call()
+            assert whole.call_count == few
+            assert (
+                im2col_chunked.work(each.problem, direction) == im2col.work(each.problem, direction)
+            ) >= few
+
+
+@pytest.mark.parametrize(
+    ("groups", "rows", "inner", "columns", "sides"),
+    [
+        (1, 10, 9, 1, [[10], [1]]),  # 90 multiply-adds: too few to share
+        (1, 10, 10, 1, [[5, 5], [1]]),
+        (2, 10, 5, 1, [[5, 5], [1]]),
+        (1, 1, 10, 11, [[1], [5, 6]]),
+        (1, 5, 10, 5, [[2, 3], [5]]),
+        (1, 23, 9, 9, [[11, 12], [9]]),
+        (1, 24, 9, 9, [[8, 8, 8], [9]]),  # 8 rows a part, where there are enough for three
+        (1, 99, 9, 99, [[24, 25, 25, 25], [99]]),  # and four parts at most
+    ],
 )
-def test_chunks_cover_every_row_once_within_the_budget(n, p, q, pixel_bytes, least):
+def test_a_product_of_columns_is_cut_along_its_longer_side(groups, rows, inner, columns, sides):
+    with patch.multiple(im2col, SHARED=100, PART=8, PARTS=4):
+        parts = im2col._parts(groups, rows, inner, columns)
+    edges = [np.cumsum([0, *side]) for side in sides]
+    slices = [[slice(*pair) for pair in pairwise(edge)] for edge in edges]
+    assert parts == [(some, block) for some in slices[0] for block in slices[1]]
+
+
+def test_the_product_of_few_rows_is_transposed():
+    """Where the right matrix is kernels as they lie in memory."""
+    case = asked((1, 4, 3, 3), 16, PADDED)
+    for few, expected in ((9, False), (10, True)):
+        with (
+            patch.object(im2col, "FEW_ROWS", few),
+            patch.object(im2col, "scratch", wraps=im2col.scratch) as scratch,
+        ):
+            for direction, call in calls(im2col, case).items():
+                scratch.reset_mock()
+                call()
+                assert scratch.called == (expected and direction == "forward")
+
+
+@given(st.integers(0, 9), st.integers(1, 40), st.integers(1, 40), st.integers(1, 2000), st.booleans())
+def test_chunks_cover_every_row_once_within_the_budget(n, p, q, pixels, paired):
     seen = np.zeros((n, p), int)
-    for chunk in im2col_chunked.cut(n, p, q, pixel_bytes, least):
+    pieces = cut(n, p, q, pixels, paired)
+    for chunk in pieces:
         seen[chunk.images, chunk.rows] += 1
-        pixels = seen[chunk.images, chunk.rows].size * q
-        assert pixels == q or pixels <= max(least, im2col_chunked.CHUNK_BYTES // pixel_bytes)
+        pixels_of_it = seen[chunk.images, chunk.rows].size * q
+        assert pixels_of_it == q or pixels_of_it <= pixels
     assert (seen == 1).all()
+    assert not paired or len(pieces) % 2 == 0 or n * p % 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixels", "images", "rows"),
+    [
+        ((1, 9, 4), 36, 1, 2),
+        ((1, 9, 4), 12, 1, 4),
+        ((1, 9, 4), 20, 1, 2),
+        ((1, 3, 4), 4, 1, 3),  # no row can be cut
+        ((1, 1, 4), 4, 1, 1),
+        ((3, 2, 4), 99, 2, 1),
+        ((3, 2, 4), 8, 3, 2),
+        ((5, 2, 4), 16, 4, 1),
+        ((4, 2, 4), 16, 2, 1),
+        ((2, 3, 4), 4, 2, 3),
+    ],
+)
+def test_an_even_number_of_chunks(shape, pixels, images, rows):
+    pieces = cut(*shape, pixels, paired=True)
+    assert len({chunk.images.start for chunk in pieces}) == images
+    assert len({chunk.rows.start for chunk in pieces}) == rows
+    assert len(pieces) == images * rows
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_chunks_are_even_in_number_if_there_is_enough_to_do(direction):
+    """Of 100 pixels, 27 numbers a window: with 4 kernels, and a copied number as much as 2 products, 16,200."""
+    problem = Problem((1, 3, 10, 10), 4, PADDED)
+    for limit, count in ((100 * 27 * 6, 2), (100 * 27 * 6 + 1, 1)):
+        with patch.multiple(im2col_chunked, SHARED=limit, COPIED=2):
+            assert len(im2col_chunked.cut(problem, direction)) == count
 
 
 @pytest.mark.parametrize("n", [1, 5])

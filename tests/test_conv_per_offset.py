@@ -164,30 +164,39 @@ def test_a_1x1_kernel_has_its_products_on_the_arrays_themselves():
         assert scratched.call_count == 0
 
 
+LARGE = per_offset.SHARED  # a product of one pixel is worth sharing
+
+
 @pytest.mark.parametrize(
-    ("shape", "chunks", "blocks"),
+    ("shape", "terms", "chunks", "blocks"),
     [
-        ((8, 14, 14), [(4, 14)] * 2, 1),  # 1,568 pixels: halved, and by whole images
-        ((1, 28, 28), [(1, 14)] * 2, 1),
-        ((8, 7, 7), [(8, 7)], 2),  # 392: too few to halve, so the kernels are
-        ((8, 28, 28), [(2, 28)] * 4, 1),
-        ((1, 4, 3000), [(1, 1)] * 4, 1),
-        ((2, 20, 40), [(1, 20)] * 2, 1),
-        ((2, 40, 20), [(1, 40)] * 2, 1),
-        ((5, 30, 30), [(1, 30)] * 5, 1),  # in three there would be two images
-        ((1, 1601, 1), [(1, 800), (1, 801)], 1),
+        ((8, 14, 14), LARGE, [(4, 14)] * 2, 1),  # 1,568 pixels: halved, and by whole images
+        ((1, 28, 28), LARGE, [(1, 14)] * 2, 1),
+        ((8, 7, 7), LARGE, [(8, 7)], 2),  # 392: too few to halve, so the kernels are
+        ((2, 16, 16), LARGE, [(1, 16)] * 2, 1),  # 512 are enough
+        ((8, 28, 28), LARGE, [(4, 28)] * 2, 1),
+        ((9, 28, 28), LARGE, [(2, 28), (2, 28), (2, 28), (3, 28)], 1),  # 7,056 pixels; and an even number
+        ((9, 28, 28), 1, [(3, 28)] * 3, 1),
+        ((1, 8, 3000), LARGE, [(1, 1)] * 8, 1),
+        ((2, 20, 40), LARGE, [(1, 20)] * 2, 1),
+        ((5, 30, 30), LARGE, [(1, 30), (1, 30), (1, 30), (2, 30)], 1),
+        ((5, 30, 30), 1, [(1, 30), (2, 30), (2, 30)], 1),
+        ((1, 1601, 1), LARGE, [(1, 800), (1, 801)], 1),
+        ((8, 14, 14), LARGE // 1568 // 128, [(8, 14)], 1),  # a little less than is worth sharing
+        ((8, 14, 14), LARGE // 1568 // 128 + 1, [(4, 14)] * 2, 1),
+        ((8, 7, 7), LARGE // 392 // 128, [(8, 7)], 1),
     ],
 )
-def test_pieces_are_even_and_at_least_two(shape, chunks, blocks):
-    pieces = per_offset._cut(*shape)
+def test_what_is_worth_it_is_shared_by_even_pieces(shape, terms, chunks, blocks):
+    pieces, kernels = per_offset._cut(*shape, 128, terms)
     assert [per_offset.images_and_rows(chunk) for chunk in pieces] == chunks
-    assert len(per_offset._blocks(128, len(pieces))) == blocks
+    assert len(kernels) == blocks
 
 
 @pytest.mark.parametrize(("kernels", "blocks"), [(127, [127]), (128, [64, 64]), (131, [65, 66])])
 def test_kernels_are_halved_where_the_halves_are_wide(kernels, blocks):
-    assert [block.stop - block.start for block in per_offset._blocks(kernels, chunks=1)] == blocks
-    assert per_offset._blocks(kernels, chunks=2) == [slice(0, kernels)]
+    _, halves = per_offset._cut(1, 7, 7, kernels, LARGE)
+    assert [block.stop - block.start for block in halves] == blocks
 
 
 def test_rows_are_as_long_as_the_last_window_needs():

@@ -67,7 +67,7 @@ def test_a_corrupt_file_is_said_once_and_rebuilt(file, monkeypatch, text):
 @pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf"), "fast", None])
 def test_a_rate_that_is_none(file, monkeypatch, rate):
     file.parent.mkdir()
-    rates = MEASURED._asdict() | {"byte": rate, "factors": {}}
+    rates = MEASURED._asdict() | {"byte": rate}
     file.write_text(json.dumps({"of": kept._identity(), "rates": rates}))
     with pytest.warns(RuntimeWarning, match="measured anew"):
         assert read_again(monkeypatch) == MEASURED
@@ -77,7 +77,7 @@ def test_a_rate_that_is_none(file, monkeypatch, rate):
 def test_another_machine_or_version_measures_for_itself(file, monkeypatch, of):
     file.parent.mkdir()
     other = kept._identity() | {of: "another"}
-    file.write_text(json.dumps({"of": other, "rates": DEFAULT._asdict() | {"factors": {}}}))
+    file.write_text(json.dumps({"of": other, "rates": DEFAULT._asdict()}))
     assert read_again(monkeypatch) == MEASURED
 
 
@@ -139,8 +139,6 @@ def test_calibrating_anew_replaces_what_was_kept(file, monkeypatch):
     found = conv.calibrate()
     assert found != MEASURED
     assert all(rate >= 0 for rate in found[: model.KINDS])
-    assert all(factor > 0 for _, factor in found.factors)
-    assert "winograd_4x4 backward_data" in dict(found.factors)
     assert found.multiply_add > 0
     assert read_again(monkeypatch) == found
 
@@ -170,7 +168,7 @@ def test_the_model_shares_among_the_threads_what_they_can_share():
     work = Work((Product(4, 100, 100, 100),), (Pass(10**6, 100),), tasks=4, calls=1000)
     one, two = (seconds(work, DEFAULT._replace(threads=n)) for n in (1, 2))
     calls = 1000 * DEFAULT.call
-    assert one - calls == pytest.approx(2 * (two - calls))
+    assert one - calls == pytest.approx(2 * (two - calls - DEFAULT.sharing))
     three = shared_counts(work, 3)
     np.testing.assert_allclose(
         three[:8], shared_counts(work, 1)[:8] / 2
@@ -196,7 +194,7 @@ def test_the_choice_does_not_depend_on_the_threads_in_use(monkeypatch):
 def test_rates_that_make_an_algorithm_dear_turn_the_choice(monkeypatch):
     problem = Problem((8, 256, 28, 28), 256, Window2d.of("test", 3, padding=1))
     monkeypatch.setattr(
-        kept, "_known", {"x": DEFAULT, "y": Rates(*([0.0] * 8), call=1.0, step=1.0, threads=2)}
+        kept, "_known", {"x": DEFAULT, "y": Rates(*([0.0] * 8), call=1.0, step=1.0, sharing=0.0, threads=2)}
     )
     monkeypatch.setenv("MINICNN_RATES", "x")
     assert fastest(problem, "forward") == "winograd_4x4"

@@ -31,7 +31,7 @@ CASES = {
     "LeNet's C3": asked((64, 6, 14, 14), 16, Window2d.of("w", 5), dtype=np.float32),
     "padded": asked((16, 3, 32, 32), 32, Window2d.of("w", 5, 1, 2), dtype=np.float32),
     "strided and dilated": asked(
-        (8, 4, 65, 65), 8, Window2d.of("w", 3, 2, (3, 0, 1, 4), 2), dtype=np.float32
+        (8, 4, 65, 65), 8, Window2d.of("w", 3, 2, (3, 0, 1, 4), (1, 2)), dtype=np.float32
     ),
     "large": asked((2, 3, 192, 192), 16, Window2d.of("w", 3, 1, 1), dtype=np.float32),
     "ends within a stride": asked((4, 2, 31, 33), 5, Window2d.of("w", 2, 4), dtype=np.float32),
@@ -42,6 +42,9 @@ CASES = {
 def _blas_packs_everything(monkeypatch):
     """What is copied for products that BLAS does not pack depends on the processor; here nothing is."""
     monkeypatch.setattr(small_products, "has_small_kernels", lambda: False)
+
+
+SMALL = {"IMAGES": 2, "STRIP_BYTES": 200, "COLUMN_BYTES": 500, "FOLD_BYTES": 500, "LANES": 3}
 
 
 def as_costs_have_it(columns):
@@ -57,14 +60,13 @@ def largest(columns):
 
 
 @pytest.mark.parametrize("size", [as_costs_have_it, smallest, largest])
-@pytest.mark.parametrize("rows", [1, 256])
+@pytest.mark.parametrize("sizes", [{}, SMALL], ids=["as they are", "small"])
 @settings(max_examples=40)
-@given(case=problems(most_groups=1), data=st.data())
-def test_it_is_the_definition(size, rows, case, data):
-    """Whatever the blocks' size, and the chunks'."""
+@given(case=problems(most_groups=1, most_dilation=(1, 3)), data=st.data())
+def test_it_is_the_definition(size, sizes, case, data):
+    """Whatever the blocks' size, and the pieces'."""
     out = data.draw(in_any_memory(np.zeros(case.problem.output_shape)))
-    sizes = {"block": size(out.shape[3]), "ROWS": rows, "CHUNK_BYTES": 1000 * rows}
-    with patch.multiple(toeplitz, **sizes):
+    with patch.multiple(toeplitz, block=size(out.shape[3]), **sizes):
         hold_to_the_definition(toeplitz, case, out)
 
 
@@ -101,33 +103,36 @@ def test_it_does_the_work_that_it_says(name):
         )
         with patch.object(toeplitz, "parallel_for", wraps=toeplitz.parallel_for) as parallel_for:
             call()
-        assert [entry.args[0] for entry in parallel_for.call_args_list] == [work.tasks]
+        assert parallel_for.call_args_list[0].args[0] == work.tasks
 
 
 def test_its_work_counted_by_hand():
-    """One block a row: 10 padded pixels of 3 channels (120 bytes) give 8 outputs of 4 (128); 16 rows, 3 of a kernel."""
+    """Two blocks a row: 6 padded pixels of 3 channels (72 bytes) give 4 outputs of 4 (64); 10 rows, 3 of a kernel."""
     problem = asked((2, 3, 8, 8), 4, Window2d.of("w", 3, 1, 1), dtype=np.float32).problem
-    columns, slab, matrix, y = 16 * 3 * 120, 2 * 10 * 120, 32 * 3 * 120, 16 * 128
+    assert toeplitz.block(problem.window, 3, 4, 8) == 4
+    strips, slab, matrix, y = 2 * 2 * 10 * 72, 2 * 10 * 120, 16 * 3 * 72, 2 * 64 * 16
     assert toeplitz.work(problem, "forward") == Work(
-        (Product(1, 16, 90, 32),),
-        (Pass(columns, 120), Pass(slab, 120), Pass(y, 128)),
-        calls=8,
-        shared=matrix,
-        private=columns + slab,
+        (Product(2 * 8, 2, 54, 16),),
+        (Pass(slab, 120), Pass(strips, 72), Pass(y, 64)),
+        calls=8 + 3,
+        shared=slab + 2 * matrix,
+        private=strips,
     )
+    strips, shares, dx = 2 * 2 * 10 * 64, 2 * 2 * 8 * 72, 2 * 64 * 12
     assert toeplitz.work(problem, "backward_data") == Work(
-        (Product(1, 16, 32, 90),),
-        (Pass(2 * columns, 120), Pass(2 * slab, 120)),  # added; set to 0 and copied
-        calls=6 + 3,
-        shared=matrix,
-        private=columns + slab,
+        (Product(2 * 8, 2, 48, 18),),
+        (Pass(strips + y, 64), Pass(shares + dx, 72)),  # set to 0 and copied; added, set to 0
+        calls=8 + 3 + 2,
+        shared=shares + 2 * matrix,
+        private=strips,
     )
+    columns = 2 * 8 * 2 * 3 * 72
     assert toeplitz.work(problem, "backward_weight") == Work(
-        (Product(1, 32, 16, 90),),
-        (Pass(columns, 120), Pass(slab, 120), Pass(3 * matrix, matrix)),  # set to 0, added, summed
-        calls=8,
-        shared=2 * matrix,
-        private=columns + slab + matrix,
+        (Product(1, 16, 32, 54),),
+        (Pass(slab, 120), Pass(columns, 72), Pass(2 * matrix, matrix)),  # set to 0, summed
+        calls=8 + 5,
+        shared=slab + 2 * matrix,
+        private=columns,
     )
 
 
@@ -148,51 +153,73 @@ def test_groups_are_left_to_others():
         assert answer.reason == "groups must be 1, got 2"
 
 
+def test_rows_that_are_apart_are_left_to_others():
+    for direction in DIRECTIONS:
+        apart = asked((1, 2, 8, 8), 4, Window2d.of("w", 3, dilation=(2, 1))).problem
+        answer = toeplitz.supports(apart, direction)
+        assert not answer
+        assert answer.reason == "the kernel's rows must be neighbours, got dilation (2, 1)"
+        along = asked((1, 2, 8, 8), 4, Window2d.of("w", 3, dilation=(1, 2))).problem
+        assert toeplitz.supports(along, direction) is True
+
+
 def test_the_matrix_is_banded():
     """Three neighbours of a kernel of two samples: as the module's docstring draws it."""
     w = np.array([[[[1.0, 2.0]]]])
     t = toeplitz._toeplitz(w, Window2d.of("w", (1, 2)), 3)
-    np.testing.assert_array_equal(t, [[1, 2, 0, 0], [0, 1, 2, 0], [0, 0, 1, 2]])
+    np.testing.assert_array_equal(t.reshape(3, -1), [[1, 2, 0, 0], [0, 1, 2, 0], [0, 0, 1, 2]])
     t = toeplitz._toeplitz(w, Window2d.of("w", (1, 2), stride=2, dilation=3), 2)
-    np.testing.assert_array_equal(t, [[1, 0, 0, 2, 0, 0], [0, 0, 1, 0, 0, 2]])
+    np.testing.assert_array_equal(t.reshape(2, -1), [[1, 0, 0, 2, 0, 0], [0, 0, 1, 0, 0, 2]])
 
 
 @pytest.mark.parametrize(
-    ("window", "channels", "kernels", "columns", "blocks"),
+    ("window", "channels", "kernels", "columns", "outputs"),
     [
         # LeNet's layers, CIFAR's, VGG's first and second: wide where little is computed, one output where much is
-        (Window2d.of("w", 5), 1, 6, 28, (14, 28, 14)),
-        (Window2d.of("w", 5), 6, 16, 10, (5, 5, 5)),
-        (Window2d.of("w", 5, 1, 2), 3, 32, 32, (4, 8, 4)),
-        (Window2d.of("w", 3, 1, 1), 3, 64, 224, (2, 4, 2)),
-        (Window2d.of("w", 3, 1, 1), 64, 64, 224, (1, 1, 1)),
-        (Window2d.of("w", (1, 5), (1, 3)), 2, 4, 60, (5, 12, 5)),
-        (Window2d.of("w", (1, 5), (1, 2), 0, (1, 2)), 8, 6, 24, (4, 8, 4)),
-        (Window2d.of("w", 3), 4, 8, 13, (13, 13, 13)),  # a prime: all or one
-        (Window2d.of("w", 3), 4, 8, 1, (1, 1, 1)),
+        (Window2d.of("w", 5), 1, 6, 28, 7),
+        (Window2d.of("w", 5), 6, 16, 10, 2),
+        (Window2d.of("w", 5, 1, 2), 3, 32, 32, 2),
+        (Window2d.of("w", 3, 1, 1), 3, 64, 224, 1),
+        (Window2d.of("w", 3, 1, 1), 64, 64, 224, 1),
+        (Window2d.of("w", (1, 5), (1, 3)), 2, 4, 60, 4),
+        (Window2d.of("w", (1, 5), (1, 2), 0, (1, 2)), 8, 6, 24, 2),
+        (Window2d.of("w", 3), 1, 2, 13, 13),  # a prime: all or one
+        (Window2d.of("w", 3), 4, 8, 13, 1),
+        (Window2d.of("w", 3), 1, 2, 1, 1),
     ],
 )
-def test_a_block_is_as_wide_as_is_worth_its_zeros(window, channels, kernels, columns, blocks):
-    found = tuple(toeplitz.block(window, channels, kernels, columns, direction) for direction in DIRECTIONS)
-    assert found == blocks
+def test_a_block_is_as_wide_as_is_worth_its_zeros(window, channels, kernels, columns, outputs):
+    assert toeplitz.block(window, channels, kernels, columns) == outputs
 
 
 @pytest.mark.parametrize(
-    ("chunk_bytes", "rows", "row_bytes", "chunks"),
-    [(96, 4, 6, [2, 2, 2]), (95, 4, 6, [1] * 6), (96, 16, 60, [2, 2, 2]), (96, 15, 60, [1] * 6)],
+    ("n", "strip_bytes", "pieces"),
+    [
+        (64, 16, [(32, 5), (32, 5)]),
+        (70, 16, [(23, 5), (23, 5), (24, 5)]),
+        (7, 200, [(7, 5)]),
+        (7, 201, [(7, 2), (7, 3)]),
+        (1, 9999, [(1, 1)] * 5),
+        (0, 16, []),
+    ],
 )
-def test_a_chunk_is_as_large_as_the_budget_allows(chunk_bytes, rows, row_bytes, chunks):
+def test_a_piece_is_as_large_as_the_budget_allows(n, strip_bytes, pieces):
+    """Five blocks."""
+    with patch.object(toeplitz, "STRIP_BYTES", 7000):
+        found = toeplitz._pieces(n, 5, strip_bytes)
+    assert [(images.stop - images.start, few.stop - few.start) for images, few in found] == pieces
+
+
+@pytest.mark.parametrize(
+    ("row_bytes", "chunks"), [(20, [6]), (21, [3, 3]), (41, [1, 2, 1, 2]), (120, [1] * 6)]
+)
+def test_two_threads_share_the_chunks_evenly(row_bytes, chunks):
     """Six images of 8 blocks."""
-    with patch.multiple(toeplitz, CHUNK_BYTES=chunk_bytes, ROWS=rows):
+    with patch.object(toeplitz, "COLUMN_BYTES", 960):
         found = toeplitz._cut(6, 4, 2, row_bytes)
     assert [chunk.images.stop - chunk.images.start for chunk in found] == chunks
-    assert all(chunk.rows == slice(0, 4) for chunk in found)
 
 
 def test_lanes_are_as_many_as_chunks():
-    assert [toeplitz._lanes([Chunk(slice(0, 1), slice(0, 1))] * count) for count in (0, 1, 5, 20)] == [
-        1,
-        1,
-        5,
-        8,
-    ]
+    some = Chunk(slice(0, 1), slice(0, 1))
+    assert [toeplitz._lanes([some] * count) for count in (0, 1, 5, 20)] == [1, 1, 5, 8]

@@ -1,6 +1,7 @@
 """Winograd's convolution: transforms derived exactly, tiles and stages of any size, and what float32 costs."""
 
 from fractions import Fraction
+from itertools import pairwise
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -140,11 +141,11 @@ def test_images_that_are_not_channels_last_and_a_batch_of_none(algorithm):
     assert not dw.any()
 
 
-def batches(m, shape, c, k, tiles, least=1, **sizes):
+def batches(m, shape, c, k, tiles, shared=False, **sizes):
     """Return the images, rows and place of each piece, batch by batch, with a budget of so many tiles' V and M."""
     budget = int(tiles * (m + 2) ** 2 * (c + k) * 8)
     with patch.multiple(winograd, **{"LEAST_TILES": 1, "PIECE_BYTES": 1 << 40, **sizes}):
-        found = winograd.Winograd(m, range(m + 1))._batches(shape, c, k, 8, budget, least)
+        found = winograd.Winograd(m, range(m + 1))._batches(shape, c, k, 8, budget, shared)
     assert {piece.across for batch in found for piece in batch} <= {-(-shape[3] // m)}
     return [[tuple((s.start, s.stop) for s in (p.images, p.rows, p.place)) for p in batch] for batch in found]
 
@@ -157,30 +158,54 @@ def test_a_batch_is_as_large_as_the_budget_allows():
     assert batches(2, shape, 1, 2, tiles=24) == whole
     assert batches(2, shape, 3, 2, tiles=24 - 1 / 99) == halves
     assert batches(4, (4, 2, 9, 7), 3, 2, tiles=24 - 1 / 99) == halves
-    assert batches(2, shape, 1, 2, tiles=24, least=2) == halves
-    assert batches(2, shape, 1, 2, tiles=24, least=7) == [  # of at most 3 tiles
-        [((n, n + 1), (row, row + 1), (0, 2))] for n in range(4) for row in range(3)
-    ]
     assert batches(2, shape, 1, 2, tiles=1, LEAST_TILES=12) == halves
-    assert batches(2, shape, 1, 2, tiles=24, least=9, LEAST_TILES=24) == whole
     assert batches(2, (1, 2, 5, 3), 1, 2, tiles=3) == [[((0, 1), (i, i + 1), (0, 2))] for i in range(3)]
     assert batches(2, (0, 2, 5, 3), 1, 2, tiles=3) == []
 
 
+def test_batches_that_threads_share_are_even_in_number_if_each_has_tiles_enough():
+    shape = 4, 2, 5, 3
+    halves = [[((0, 2), (0, 3), (0, 12))], [((2, 4), (0, 3), (0, 12))]]
+    assert batches(2, shape, 1, 2, tiles=24, shared=True, LEAST_TILES=12) == halves
+    assert len(batches(2, shape, 1, 2, tiles=24, shared=True, LEAST_TILES=13)) == 1
+    assert len(batches(2, (3, 2, 5, 3), 1, 2, tiles=6, shared=True)) == 6
+    assert len(batches(2, (3, 2, 5, 3), 1, 2, tiles=6)) == 3
+
+
+def test_pieces_are_of_the_batch_that_they_are_in():
+    """Two batches of two images of 3 rows of 2 tiles, in pieces of 2 rows at most."""
+    pieces = [((0, 1), (0, 2)), ((1, 3), (2, 6))]
+    for size in (4 * 16 * 5 * 8, 5 * 16 * 5 * 8):
+        found = batches(2, (4, 5, 5, 3), 1, 5, tiles=12, PIECE_BYTES=size)
+        assert found == [
+            [
+                ((n, n + 1), rows, (start + a, start + b))
+                for n, start in ((first, 0), (first + 1, 6))
+                for rows, (a, b) in pieces
+            ]
+            for first in (0, 2)
+        ]
+    found = batches(2, (1, 5, 9, 3), 1, 5, tiles=6, PIECE_BYTES=2 * 16 * 5 * 8)
+    assert found == [
+        [((0, 1), (0, 1), (0, 2)), ((0, 1), (1, 2), (2, 4))],
+        [((0, 1), (i, i + 1), (2 * (i - 2), 2 * (i - 1))) for i in (2, 3, 4)],
+    ]
+
+
 @pytest.mark.parametrize(("c", "k"), [(1, 5), (5, 1)])
 def test_a_piece_is_as_large_as_its_pixels_may_be(c, k):
-    rows = [[((0, 1), (i, i + 1)) for i in range(3)]]
     for m, size in ((2, (5, 3)), (4, (9, 7))):
         pixels = (m + 2) ** 2 * 5 * 8  # of a tile
-        for least, most in ((1, 4 * pixels - 1), (2 * pixels, 4 * pixels - 1)):
-            for limit in (least, most):
-                found = batches(m, (1, k, *size), c, k, tiles=6, PIECE_BYTES=limit)
-                assert [[piece[:2] for piece in batch] for batch in found] == rows
-                assert [piece[2] for piece in found[0]] == [(0, 2), (2, 4), (4, 6)]
-        found = batches(m, (1, k, *size), c, k, tiles=4, PIECE_BYTES=2 * pixels)
-        assert found == [[((0, 1), (0, 1), (0, 2)), ((0, 1), (1, 2), (2, 4))], [((0, 1), (2, 3), (0, 2))]]
-        found = batches(m, (1, k, *size), c, k, tiles=6, PIECE_BYTES=4 * pixels)
-        assert found == [[((0, 1), (0, 1), (0, 2)), ((0, 1), (1, 3), (2, 6))]]
+        for limit, rows in (
+            (1, [1, 1, 1]),
+            (4 * pixels - 1, [1, 1, 1]),
+            (4 * pixels, [1, 2]),
+            (6 * pixels - 1, [1, 2]),
+            (6 * pixels, [3]),
+        ):
+            (found,) = batches(m, (1, k, *size), c, k, tiles=6, PIECE_BYTES=limit)
+            edges = np.cumsum([0, *rows]).tolist()
+            assert found == [((0, 1), (a, b), (2 * a, 2 * b)) for a, b in pairwise(edges)]
 
 
 @ALGORITHM
@@ -190,15 +215,18 @@ def test_the_order_of_work_and_its_tasks(algorithm):
     positions, tiles = (m + 2) ** 2, (8 // m) ** 2  # of an image
     x, w, b, g = arrays((32, 3, 8, 8), 4, (1, 1, 1, 1))
     size = positions * 3 * 4 * 8
-    sizes = {"LEAST_TILES": 1, "CHUNKS": 8, "PIECE_BYTES": 8 * tiles * positions * 4 * 8}
-    for limit, tasks in ((size, [8]), (size - 1, [4, positions, 4])):  # 4 pieces of 8 images
+    sizes = {"LEAST_TILES": 1, "PIECE_BYTES": 8 * tiles * positions * 4 * 8}
+    problem = Problem(x.shape, 4, Window2d.of("test", 3, padding=1), dtype=x.dtype)
+    for limit, tasks in ((size, [2]), (size - 1, [4, 4, 4])):  # 4 pieces of 8 images, and 4 calls
         with (
             patch.multiple(winograd, CACHED_BYTES=limit, **sizes),
             patch.object(winograd, "parallel_for", wraps=winograd.parallel_for) as parallel_for,
         ):
             results(x, w, b, g, 1, algorithm)
+            said = [ALGORITHMS[algorithm].work(problem, direction).tasks for direction in DIRECTIONS]
         counts = [call.args[0] for call in parallel_for.call_args_list]
-        assert counts == [1, *tasks, 1, *tasks, 4, positions]  # 1: the kernels
+        assert said == [tasks[len(tasks) // 2], tasks[len(tasks) // 2], positions]
+        assert counts == [1, *tasks, 1, *tasks, 4, positions, 1]  # 1: the kernels
 
 
 @pytest.mark.parametrize(
@@ -216,7 +244,7 @@ def test_kernels_are_transformed_in_pieces(sizes, edges):
 
     def noting(matrix, samples, out):
         assert matrix.dtype == samples.dtype == np.float32
-        made.append(samples.shape[1] // 15)
+        made.append(len(samples))
         return np.matmul(matrix, samples, out=out)
 
     numpy = SimpleNamespace(**{**vars(np), "matmul": noting})

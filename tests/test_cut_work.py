@@ -18,7 +18,8 @@ from minicnn import backend, conv
 from minicnn.backend import channel_sum, matmul, small_products
 from minicnn.backend.small_products import are_small, is_small, multiply, multiply_columns, operand
 from minicnn.backend.workspace import poisoned
-from minicnn.conv import im2col, im2col_chunked, result
+from minicnn.conv import chunks, im2col, im2col_chunked, result
+from minicnn.conv.problem import Problem
 from minicnn.geometry import Window2d
 from minicnn.ops.window import padded, surrounded
 from minicnn.testing.values import fill
@@ -159,7 +160,7 @@ def test_a_product_is_small_up_to_the_limit():
         assert (are_small(13, 1), are_small(1, 13), are_small(4, 4)) == (False, False, False)
         assert is_small(1, 48, 1)  # as it is
         assert is_small(99, 3, 4)  # in blocks of rows
-        assert is_small(4, 4, 99)  # in blocks of columns
+        assert not is_small(4, 4, 99)
         assert not any(
             is_small(*shape) for shape in ((1, 49, 1), (1, 17, 3), (5, 13, 1), (49, 1, 13), (5, 4, 4))
         )
@@ -239,26 +240,36 @@ def test_columns_are_cut_into_blocks_and_a_rest(options, columns, blocks, rest):
 
 @pytest.mark.parametrize("pixels", range(1, 40))
 def test_a_sum_is_of_blocks_each_summed_once(pixels):
-    """With blocks of 3 rows, 2 to a task."""
     x = np.arange(pixels * 2.0).reshape(pixels, 2)
-    with patch.multiple(channel_sum, _BLOCK=3, _TASK=2), poisoned():
-        sums, shapes = products(channel_sum, lambda: channel_sum._block_sums(x))
+    with patch.multiple(channel_sum, _BLOCK=3, _ROW=1), poisoned():
+        sums, shapes = products(channel_sum, lambda: channel_sum._sums_of_blocks(x))
         total = channel_sum.channel_sum(x)
     np.testing.assert_array_equal(sums, [x[i : i + 3].sum(0) for i in range(0, pixels, 3)])
     np.testing.assert_array_equal(total, x.sum(0))
-    tasks = [(2, 3, 2)] * (pixels // 6) + [(1, 3, 2)] * (pixels % 6 // 3)
-    assert sorted(right for _, right in shapes if len(right) == 3) == sorted(tasks)
+    assert [right for _, right in shapes if len(right) == 3] == [(pixels // 3, 3, 2)] * (pixels >= 3)
     assert sum(len(right) == 2 for _, right in shapes) == (pixels % 3 > 0)
     assert not np.shares_memory(total, x)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "row", "width"), [(24, 8, 8), (24, 9, 8), (24, 7, 4), (24, 1, 2), (6, 64, 4)]
+)
+def test_pixels_of_few_channels_are_joined_to_rows(pixels, row, width):
+    """As many as a power of two has of them, if that divides their number."""
+    x = np.arange(pixels * 2.0).reshape(pixels, 2)
+    with patch.multiple(channel_sum, _ROW=row), poisoned():
+        total, shapes = products(channel_sum, lambda: channel_sum.channel_sum(x))
+    np.testing.assert_array_equal(total, x.sum(0))
+    assert shapes[0][1] == (pixels * 2 // width, width)
 
 
 def test_only_channels_last_memory_is_summed_by_blocks():
     x = fill((2, 3, 4, 5))
     last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     for array, count in ((x, 0), (last, 1)):
-        with patch.object(channel_sum, "_block_sums", wraps=channel_sum._block_sums) as block_sums:
+        with patch.object(channel_sum, "channel_sums", wraps=channel_sum.channel_sums) as channel_sums:
             np.testing.assert_allclose(channel_sum.channel_sum(array), x.sum(axis=(0, 2, 3)), rtol=1e-12)
-        assert block_sums.call_count == count
+        assert channel_sums.call_count == count
     assert channel_sum.channel_sum(np.zeros((0, 3))).tolist() == [0, 0, 0]
     one = fill((1, 3))
     for array in (one, one[:, :, None]):
@@ -280,16 +291,34 @@ def test_only_channels_last_memory_is_summed_by_blocks():
         ((5, 2, 2, 1 << 16, 1), [(0, 1), (1, 3), (3, 5)], [(0, 2)]),
         ((5, 2, 2, 1 << 16, 3), [(0, 1), (1, 3), (3, 5)], [(0, 2)]),
         ((1, 7, 1, 1 << 17, 1), [(0, 1)], [(0, 3), (3, 7)]),  # as even as can be
-        ((2, 3, 4, (1 << 19) // 7, 1), [(0, 1), (1, 2)], [(0, 1), (1, 2), (2, 3)]),  # 7 pixels: a row of 4
+        (
+            (2, 3, 4, 4 * ((1 << 17) // 7), 1),
+            [(0, 1), (1, 2)],
+            [(0, 1), (1, 2), (2, 3)],
+        ),  # 7 pixels: a row of 4
         ((5, 1, 1, 1 << 17, 1), [(0, 2), (2, 5)], [(0, 1)]),
-        ((1, 1 << 10, 1 << 10, 1, 1), [(0, 1)], [(0, 512), (512, 1024)]),
+        ((1, 1 << 10, 1 << 10, 4, 1), [(0, 1)], [(i << 7, (i + 1) << 7) for i in range(8)]),
     ],
 )
 def test_chunks_are_as_large_as_the_budget_allows(problem, images, rows):
-    chunks = [
-        ((c.images.start, c.images.stop), (c.rows.start, c.rows.stop)) for c in im2col_chunked.cut(*problem)
-    ]
-    assert chunks == [(i, r) for i in images for r in rows]
+    """In each direction: for dx the pixels are those of x, and with a stride those of g are fewer."""
+    n, p, q, pixel_bytes, least = problem
+    case = Problem((n, pixel_bytes // 4, p, q), 1, Window2d.of("w", 1))
+    spread = Problem((n, pixel_bytes // 4, p, q), 1, Window2d.of("w", 1, stride=(2, 1)))
+    sizes = {"SHARED": 1 << 60, "CHUNK_BYTES": 1, "SAMPLE_BYTES": 1, "PRODUCT_ROWS": 1, "SUM_ROWS": 1}
+    used = {
+        "forward": ("CHUNK_BYTES", "PRODUCT_ROWS"),
+        "backward_data": ("SAMPLE_BYTES", "PRODUCT_ROWS"),
+        "backward_weight": ("CHUNK_BYTES", "SUM_ROWS"),
+    }
+    for direction, (budget, rows_of_product) in used.items():
+        with patch.multiple(im2col_chunked, **{**sizes, budget: 1 << 19, rows_of_product: least}):
+            pieces = im2col_chunked.cut(case, direction)
+            wider = im2col_chunked.cut(spread, direction)
+        found = [((c.images.start, c.images.stop), (c.rows.start, c.rows.stop)) for c in pieces]
+        assert found == [(i, r) for i in images for r in rows]
+        if direction == "backward_data":
+            assert wider == chunks.cut(n, p, q, 2 * max((1 << 19) // pixel_bytes, least))
 
 
 SLABS = {
@@ -323,22 +352,21 @@ def test_a_chunk_sees_its_pixels_without_a_copy_where_none_is_needed(name, last,
     some_rows = slice(0, p), slice(0, 1), slice(1, 3), slice(p - 1, p)
     for images, rows in product((slice(0, 2), slice(1, 3), slice(2, 3)), some_rows):
         chunk = im2col_chunked.Chunk(images, rows)
-        slab = im2col_chunked._slab(x, window, chunk)
+        slab = chunks.slab(x, images, window.seen(0, rows), window.seen(1, slice(0, q)))
         height, width = (rows.stop - rows.start - 1) * sh + eh, (q - 1) * sw + ew
         expected = room[images, rows.start * sh :][:, :height, :width]
         np.testing.assert_array_equal(slab, expected)
         first = rows.start * sh
         inside = top <= first and first + height <= top + 7 and left == 0 and width <= 9
         assert np.shares_memory(slab, x) == (last and inside)
-        columns = im2col_chunked._unfold(x, window, groups, chunk)
+        columns = im2col_chunked._columns(x, window, groups, chunk)
         seen = im2col.by_group(
             im2col.windows(np.ascontiguousarray(expected), window, *_counts(chunk, q)), groups
         )
         np.testing.assert_array_equal(columns, seen.reshape(groups, -1, window.samples * 4 // groups))
-        pixels = (images.stop - images.start) * (rows.stop - rows.start) * q
-        assert columns.nbytes == pixels * im2col_chunked._pixel_bytes(x.shape, window, x.dtype)
         at_once = name == "1×1" and groups == 1 and slab.flags.c_contiguous
         assert np.shares_memory(columns, x) == (last and at_once)
+        assert im2col.are_pixels(window, groups) == (name in ("1×1", "1×1, padded") and groups == 1)
 
 
 def _counts(chunk, q):
@@ -347,20 +375,7 @@ def _counts(chunk, q):
 
 X, W = fill((2, 4, 7, 9)), fill((6, 2, 2, 3), seed=1)
 OPTIONS = {"stride": (1, 2), "padding": 1, "groups": 2}
-P, Q, COLUMN = 8, 5, 2 * 3 * 4 * 8  # output pixels, and the bytes of one's columns in float64
-
-
-def test_the_budget_is_of_columns_and_for_dx_of_pixels():
-    g = fill((2, 6, P, Q), seed=2)
-    with patch.object(im2col_chunked, "cut", wraps=im2col_chunked.cut) as cut:
-        conv.conv2d(X, W, **OPTIONS, algorithm="im2col_chunked")
-        conv.conv2d_backward_data(g, W, X.shape, **OPTIONS, algorithm="im2col_chunked")
-        conv.conv2d_backward_weight(X, g, (2, 3), **OPTIONS, algorithm="im2col_chunked")
-    assert [call.args for call in cut.call_args_list] == [
-        (2, P, Q, COLUMN, im2col_chunked.PRODUCT_ROWS),
-        (2, P, Q, 4 * 8, im2col_chunked.PRODUCT_ROWS),
-        (2, P, Q, COLUMN, im2col_chunked.SUM_ROWS),
-    ]
+P, Q = 8, 5  # output pixels
 
 
 @pytest.mark.parametrize(
@@ -376,7 +391,7 @@ def test_the_budget_is_of_columns_and_for_dx_of_pixels():
 )
 def test_lanes_are_as_many_as_chunks_and_memory_allow(limits, lanes):
     g = fill((2, 6, P, Q), seed=2)
-    sizes = {"CHUNK_BYTES": 1, "SUM_ROWS": Q, **limits}
+    sizes = {"CHUNK_BYTES": 1, "SUM_ROWS": Q, "SHARED": 1, **limits}
     with (
         patch.multiple(im2col_chunked, **sizes),
         patch.object(im2col_chunked, "parallel_for", wraps=im2col_chunked.parallel_for) as parallel_for,
@@ -433,7 +448,42 @@ def test_the_room_for_windows_is_what_they_reach(padding, ceil, size):
 
 def test_columns_are_unfolded_from_the_padded_image_and_no_more():
     window = Window2d.of("w", 2, 1, (1, 0, 2, 0))
-    assert im2col._pad(fill((1, 1, 3, 3)), window).shape == (1, 1, 4, 5)
+    with patch.object(im2col, "slab", wraps=im2col.slab) as slab:
+        im2col.unfold(fill((1, 1, 3, 3)), window, groups=1)
+    assert [call.args[1:] for call in slab.call_args_list] == [(slice(0, 1), slice(-1, 3), slice(-2, 3))]
+
+
+def test_all_columns_are_x_itself_where_a_kernel_sees_its_pixels_as_they_are():
+    x = np.ascontiguousarray(fill((2, 5, 6, 4))).transpose(0, 3, 1, 2)
+    for options, same in (({}, True), ({"padding": (0, 0, 0, 1)}, False), ({"stride": (1, 2)}, False)):
+        window = Window2d.of("w", 1, **options)
+        assert np.shares_memory(im2col._columns(x, window, 1), x) == same
+        assert not np.shares_memory(im2col._columns(x, window, 2), x)
+        for groups in (1, 2):
+            np.testing.assert_array_equal(
+                im2col._columns(x, window, groups), im2col.unfold(x, window, groups)
+            )
+            assert not np.shares_memory(im2col.unfold(x, window, groups), x)
+
+
+@pytest.mark.parametrize(
+    ("limit", "unfolded", "folded"),
+    [
+        # an image's columns: 30 windows of 4 samples of 2 channels, 1,920 bytes
+        (1, 15, 3),
+        (1920, 3, 3),
+        (2 * 1920, 2, 2),
+        (3 * 1920, 1, 1),
+    ],
+)
+def test_columns_are_copied_and_added_in_pieces(limit, unfolded, folded):
+    window, x = Window2d.of("w", 2), fill((3, 2, 6, 7))
+    with (
+        patch.object(im2col, "COPY_BYTES", limit),
+        patch.object(im2col, "parallel_for", wraps=im2col.parallel_for) as parallel_for,
+    ):
+        im2col.fold(im2col.unfold(x, window, 2), x.shape, window)
+    assert [call.args[0] for call in parallel_for.call_args_list] == [unfolded, folded]
 
 
 def test_windows_share_their_pixels_and_cannot_be_written():

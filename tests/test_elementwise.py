@@ -102,7 +102,7 @@ def test_every_element_is_in_one_piece_and_pieces_are_small(order, values, whole
 
 
 def test_dense_arrays_are_cut_into_equal_shares_of_long_lines():
-    images = laid_out(np.zeros((8, 24, 64, 64), np.float32), LAST)
+    images = laid_out(np.zeros((16, 24, 64, 64), np.float32), LAST)
     for values in ([], [np.ones(24, np.float32)] * 2):
         parts = pieces([images, *values, images])
         sizes = [part[-1].size for part in parts]
@@ -144,10 +144,10 @@ def test_small_work_is_done_at_once_and_large_work_is_shared():
             in_pieces(lambda *parts: None, *[x] * arrays)
         return [call.args[0] for call in parallel_for.call_args_list]
 
-    assert tasks((1 << 20) - 1, 1) == []
-    assert tasks((1 << 18) - 1, 4) == []
-    assert tasks(1 << 18, 4) == [4]
-    assert tasks(1 << 20, 1) == [8]
+    assert tasks((3 << 19) - 1, 1) == []
+    assert tasks((3 << 17) - 1, 4) == []
+    assert tasks(3 << 17, 4) == [4]
+    assert tasks(1 << 21, 1) == [8]
 
 
 # Sums

@@ -164,6 +164,13 @@ def test_a_diff_shows_the_change_beside_letters_that_take_several_bytes():
     assert mutant.diff().splitlines()[-2:] == ["-    σ = 'é'; return -x", "+    σ = 'é'; return x"]
 
 
+def test_a_number_may_stand_before_a_dot():
+    (mutant,) = [
+        m for m in mutants_of("def f(groups):\n    return groups.real", "m.py") if "groups" in m.operator
+    ]
+    assert mutant.source == "def f(groups):\n    return (1).real"
+
+
 TOY = """
 import os, time
 from contextlib import contextmanager

@@ -414,6 +414,39 @@ def test_a_convolution_with_relu_is_the_two_after_each_other():
         np.testing.assert_allclose(together, apart, rtol=1e-12, atol=1e-12)
 
 
+def in_memory(x, order):
+    """Return the same numbers, with the axes in memory in this order."""
+    return np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1)], ids=["channels first", "channels last"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_norm_with_relu_is_the_two_after_each_other(training, order):
+    x, w, b = in_memory(fill((2, 3, 5, 6)), order), fill((3,), seed=1), fill((3,), seed=2)
+    found = []
+    for one in (True, False):
+        leaves, statistics = (leaf(x), leaf(w), leaf(b)), (fill((3,), seed=4), np.full(3, 0.5))
+        y = F.batch_norm(*leaves[:1], *statistics, *leaves[1:], training, relu=one)
+        y = y if one else F.relu(y)
+        assert 0.2 < (y.data > 0).mean() < 0.8
+        found.append([y.data, *statistics, *gradient_of(y, *leaves, g=fill(y.shape, seed=3))])
+    for together, apart in zip(*found, strict=True):
+        np.testing.assert_allclose(together, apart, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0, 1e3])
+@pytest.mark.parametrize("first", [0, 1e2], ids=["even", "outliers first"])
+def test_the_variance_keeps_its_digits_far_from_zero(offset, first):
+    """In single precision, also where the pixels that the first guess is made of are unlike the others."""
+    x = np.random.default_rng(0).normal(offset, 1, (8, 3, 40, 40)).astype(np.float32)
+    x[0, :, :20] += first
+    mean, var = backend.cpu.channel_moments(in_memory(x, (0, 2, 3, 1)))
+    exact = x.astype(np.float64)
+    deviation = exact.std((0, 2, 3)).min()
+    np.testing.assert_allclose(mean, exact.mean((0, 2, 3)), rtol=3e-7, atol=1e-6 * deviation)
+    np.testing.assert_allclose(var, exact.var((0, 2, 3)), rtol=1e-5)
+
+
 # Indexing
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn import get_num_threads, no_grad, optim, set_num_threads, tensor
+from minicnn.backend import cpu
 from minicnn.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from minicnn.optim.sweep import sweep
 from minicnn.tensor import Tensor
@@ -378,7 +379,7 @@ def channels_last(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarra
 
 
 def every_layout(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Arrays of all sorts; those of more than 32,768 elements are updated in pieces."""
+    """Arrays of all sorts; those of more than 32,768 elements are updated in pieces, if these are small."""
     return {
         "number": np.array(rng.standard_normal()),
         "vector": rng.standard_normal(7),
@@ -394,6 +395,12 @@ def every_layout(rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr("minicnn.optim.sweep._PIECE", 1 << 15)
+
+
+@pytest.mark.usefixtures("small_pieces")
 @busy
 def test_pieces_and_layouts_change_no_bit(kind, options):
     """Every element goes its own way: the same as it goes in one contiguous vector of a few."""
@@ -416,6 +423,7 @@ def test_pieces_and_layouts_change_no_bit(kind, options):
         np.testing.assert_array_equal(params[name].data.ravel()[few], values, err_msg=name)
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_pieces_are_small_and_contiguous():
     """So that they stay in the cache, and scratch memory is small; whatever the order of the axes."""
     for name, array in every_layout(np.random.default_rng(0)).items():
@@ -426,6 +434,7 @@ def test_pieces_are_small_and_contiguous():
         assert name == "strided" or all(piece.flags.c_contiguous for piece in pieces), name
 
 
+@pytest.mark.usefixtures("small_pieces")
 @busy
 def test_parameters_change_in_place_and_gradients_not_at_all(kind, options):
     rng = np.random.default_rng(0)
@@ -443,7 +452,7 @@ def test_parameters_change_in_place_and_gradients_not_at_all(kind, options):
         assert not array.size or (array != before).any(), name
         for key, value in optimizer.state[p].items():
             if key != "step":
-                same_axes = np.zeros_like(array)  # dense, in the order of the parameter's axes
+                same_axes = cpu.empty_like(array)  # dense, in the order of the parameter's axes
                 assert (value.shape, value.dtype, value.strides) == (
                     array.shape,
                     array.dtype,

@@ -14,6 +14,7 @@ import pytest
 import minicnn
 from minicnn import Tensor, no_grad
 from minicnn.backend import cpu, pooling
+from minicnn.backend.shares import Room
 from minicnn.backend.workspace import poisoned
 from minicnn.geometry import Window2d
 from minicnn.ops.adaptive_pool2d import AdaptiveAvgPool2d
@@ -36,6 +37,8 @@ WINDOWS = {
     "one row": {"kernel_size": (1, 4), "stride": (1, 3), "padding": (0, 0, 2, 1)},
     "one column": {"kernel_size": (4, 1), "stride": (3, 1), "padding": (2, 1, 0, 0)},
     "one pixel": {"kernel_size": 1},
+    "rows apart": {"kernel_size": (1, 3), "stride": (2, 1)},
+    "columns apart": {"kernel_size": (3, 1), "stride": (1, 3), "padding": (1, 1, 0, 0)},
     "wide": {"kernel_size": 5, "stride": (2, 3), "padding": 2},
     "whole": {"kernel_size": (6, 8)},
     "whole, padded": {"kernel_size": (6, 8), "stride": 3, "padding": (1, 2, 0, 1)},
@@ -206,8 +209,31 @@ def test_a_maximum_of_no_more_samples_than_a_byte_can_number_is_the_fast_one(sam
 @pytest.mark.parametrize("plain", [False, True])
 def test_an_average_is_the_fast_one_unless_the_plain_one_is_asked_for(plain):
     with counted("avg_pool") as forward, counted("avg_pool_backward") as backward:
-        run(AvgPool2d(Window2d.of("pool", 2), plain=plain), IMAGES["distinct"])
+        run(AvgPool2d(Window2d.of("pool", 2, 2), plain=plain), IMAGES["distinct"])
     assert (forward.call_count, backward.call_count) == (int(not plain), int(not plain))
+
+
+@pytest.mark.parametrize(
+    ("options", "extra", "mirrored"),
+    [
+        ({"kernel_size": 3, "padding": 1}, {}, (1, 1, 1, 1)),
+        ({"kernel_size": (2, 3), "padding": (1, 0, 0, 2)}, {}, (0, 1, 2, 0)),
+        ({"kernel_size": 3, "padding": 1}, {"count_include_pad": False}, None),
+        ({"kernel_size": 2, "stride": (2, 1)}, {}, None),
+        ({"kernel_size": 2, "stride": (1, 2)}, {}, None),
+        ({"kernel_size": 2, "padding": (0, 2, 0, 0)}, {"divisor_override": 3}, None),
+        ({"kernel_size": 2, "padding": (0, 0, 2, 0)}, {"divisor_override": 3}, None),
+    ],
+)
+def test_the_gradient_of_averages_one_pixel_apart_is_an_average(options, extra, mirrored):
+    window = Window2d.of("pool", **options)
+    with counted("avg_pool") as average:
+        _, dx, _ = run(AvgPool2d(window, **extra), IMAGES["distinct"])
+    assert average.call_count == (1 if mirrored is None else 2)
+    if mirrored is not None:
+        assert average.call_args.args[1].padding == mirrored
+    _, plain_dx, _ = run(AvgPool2d(window, **extra, plain=True), IMAGES["distinct"])
+    np.testing.assert_allclose(dx, plain_dx, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(("size", "count"), [((6, 8), 0), ((6, 6), 1), ((3, 8), 1), ((2, 2), 1)])
@@ -244,7 +270,7 @@ def test_the_plain_maximum_of_nan_needs_no_choice():
 def test_which_sample_won_is_not_looked_for_when_nobody_asks(plain):
     x, window = Tensor(IMAGES["distinct"]), Window2d.of("pool", 2, 2)
     pool = MaxPool2d(window, plain=plain)
-    with patch.object(pooling, "_first_maxima", side_effect=AssertionError("it is looked for")):
+    with patch.object(pooling, "_Search", side_effect=AssertionError("it is looked for")):
         pool(x)
         assert pool.choice is None
     asked = MaxPool2d(window, with_indices=True, plain=plain)
@@ -272,7 +298,7 @@ def test_no_image_is_copied_for_its_padding():
     with patch.object(pooling, "PIECE_BYTES", 1 << 14):
         for function in (MaxPool2d, AvgPool2d):
             tracemalloc.start()
-            with no_grad():
+            with no_grad(), poisoned():  # so that all memory is the system's, which is what is traced
                 y = function(window)(Tensor(x))
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
@@ -316,8 +342,10 @@ def test_the_budget_is_of_the_pixels_that_a_row_sees():
         for function in (MaxPool2d, AvgPool2d):
             run(function(Window2d.of("pool", (3, 4), (2, 3))), x)
         run(AvgPool2d(Window2d.of("pool", (3, 4), (3, 4))), x)
+        run(MaxPool2d(Window2d.of("pool", (3, 4), (2, 1))), x)
     row = 8 * 4 * 4  # bytes of 8 columns of 4 channels
     found = [(3, 2, 2 * row), (3, 6, row)] * 2 + [(3, 2, 3 * row)] * 2
+    found += [(3, 2, 2 * row), (3, 6, 6 * row // 4)]  # or of the samples that see them, a byte each
     assert [call.args for call in cut.call_args_list] == found
 
 
@@ -326,15 +354,18 @@ def test_the_budget_is_of_the_pixels_that_a_row_sees():
 def test_columns_are_dealt_out_with_their_padding_and_no_more(name, rows):
     window, x = Window2d.of("pool", **(WINDOWS | DILATED)[name]), IMAGES["distinct"]
     p, q = window.output_size(6, 8)
-    rows = slice(min(rows.start, p - 1), min(rows.stop, p))
+    length = min(rows.stop, p) - min(rows.start, p - 1)
     (sh, sw), (eh, ew), (top, _, left, _) = window.stride, window.extent, window.padding
     room = np.pad(x[1:], ((0, 0), (0, 0), (top, 30), (left, 30)), constant_values=7).transpose(0, 2, 3, 1)
-    room = room[:, rows.start * sh : (rows.stop - 1) * sh + eh]
     with poisoned():
-        columns = pooling._deal(x, window, pooling.Piece(slice(1, 3), rows), q, 7)
-        for remainder, column in enumerate(columns):
-            expected = room[:, :, remainder::sw][:, :, : q + (ew - 1) // sw]
-            np.testing.assert_array_equal(column, expected)
+        columns = pooling._new_columns(2, (length - 1) * sh + eh, q, 4, window, x.dtype, 7)
+        for start in {p - length, 0, min(rows.start, p - length)}:  # one piece after the other
+            piece = pooling.Piece(slice(1, 3), slice(start, start + length))
+            pooling._deal(x, window, piece, columns, 7)
+            seen = room[:, start * sh : (start + length - 1) * sh + eh]
+            for remainder, column in enumerate(columns):
+                expected = seen[:, :, remainder::sw][:, :, : q + (ew - 1) // sw]
+                np.testing.assert_array_equal(column, expected)
     assert len(columns) == sw
 
 
@@ -353,8 +384,10 @@ def test_rows_are_reduced_at_once_where_no_window_sees_padding_above_or_below(op
     with (
         patch.object(pooling, "_accumulate", wraps=pooling._accumulate) as accumulate,
         patch.object(pooling, "scratch", wraps=pooling.scratch) as scratch,
+        no_grad(),
+        poisoned(),
     ):
-        y, _, _ = run(AvgPool2d(Window2d.of("pool", **options)), IMAGES["distinct"])
+        y = AvgPool2d(Window2d.of("pool", **options))(Tensor(IMAGES["distinct"]))
     assert accumulate.call_count == 1 + at_once
     assert scratch.call_args_list[0].args[1] == (3, y.shape[2], width, 4)
 
@@ -379,9 +412,59 @@ def test_windows_tile_an_image_if_each_pixel_is_seen_once_and_no_padding(size, p
     ("options", "count"), [((2, 2), 0), ((2, (3, 2)), 0), (((2, 3), 2), 1), (((3, 2), 2), 1)]
 )
 def test_gradients_of_windows_that_are_apart_go_to_their_pixels_at_once(options, count):
-    with patch.object(pooling, "_no_columns", wraps=pooling._no_columns) as no_columns:
+    with counted("_sum_shares") as sums, counted("_give_shares") as writes:
         run(MaxPool2d(Window2d.of("pool", *options)), IMAGES["distinct"])
-    assert no_columns.call_count == count
+    assert (sums.call_count, writes.call_count) == (count, 1 - count)
+
+
+@pytest.mark.parametrize("name", WINDOWS | DILATED)
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("pixels", [slice(0, 6), slice(0, 1), slice(2, 5), slice(5, 6)], ids=str)
+def test_each_pixel_is_seen_as_these_samples_of_these_windows(name, axis, pixels):
+    window = Window2d.of("pool", **(WINDOWS | DILATED)[name])
+    room, found = Room(window, axis, pixels), {pixel: [] for pixel in range(pixels.start, pixels.stop)}
+    for group in room.groups:
+        places = range(*pixels.indices(6))[group.pixels]
+        assert len(places) == group.size
+        for u, pixel in enumerate(places):
+            for i, sample in enumerate(group.samples):
+                at = group.first + u - i * group.back
+                assert 0 <= at < room.count
+                found[pixel].append((sample, room.start + at))
+    for pixel, seen_as in found.items():
+        start = pixel + window.padding[2 * axis]
+        places = [(r, start - r * window.dilation[axis]) for r in range(window.kernel[axis])]
+        stride = window.stride[axis]
+        assert seen_as == [(r, place // stride) for r, place in places if place % stride == 0]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "windows", "existing"),
+    [
+        (slice(0, 4), 4, (slice(1, 5), slice(0, 4))),  # of −1 to 4
+        (slice(0, 4), 9, (slice(1, 6), slice(0, 5))),
+        (slice(2, 3), 9, (slice(0, 3), slice(1, 4))),
+        (slice(6, 8), 4, (slice(0, 0), slice(5, 5))),  # of 5 to 8
+    ],
+)
+def test_of_the_windows_there_is_room_for_some_exist(pixels, windows, existing):
+    assert Room(Window2d.of("pool", 3, 1, 1), 0, pixels).existing(windows) == existing
+
+
+def test_what_depends_on_the_shape_alone_is_made_once_a_thread():
+    x, window = IMAGES["distinct"], Window2d.of("pool", 3, 1, 1)
+    before = minicnn.get_num_threads()
+    minicnn.set_num_threads(1)
+    try:
+        with (
+            patch.object(pooling, "PIECE_BYTES", x[0].nbytes * 9 // 8),
+            counted("_Search") as search,
+            counted("Shares") as shares,
+        ):
+            run(MaxPool2d(window), x)
+    finally:
+        minicnn.set_num_threads(before)
+    assert (search.call_count, shares.call_count) == (1, 1)
 
 
 def test_pools_of_no_channels_and_of_no_images():

@@ -29,6 +29,7 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     finfo,
     float32,
     full,
+    greater,
     inf,
     int64,
     isinf,
@@ -57,7 +58,7 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
 )
 
 from . import pooling  # noqa: F401  (part of the seam too: see ops.max_pool2d)
-from .channel_sum import channel_sum, channel_sums  # noqa: F401  (part of the seam too)
+from .channel_sum import channel_moments, channel_sum, channel_sums  # noqa: F401  (part of the seam too)
 from .elementwise import concatenate, in_pieces, select  # noqa: F401  (and these)
 from .matmul import matmul  # noqa: F401  (and this)
 from .workspace import empty, empty_like, scratch  # noqa: F401  (and these)

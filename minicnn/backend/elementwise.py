@@ -5,8 +5,9 @@ each step would carry them through main memory anew.  Here the arrays are cut in
 on one piece before the next is begun: every array passes through main memory once, and scratch memory is as large
 as a piece.
 
-Pieces are as large as the cache allows.  Between two steps a thread needs Python's interpreter lock; waiting for
-it takes as long as computing thousands of elements does.
+Pieces are as large as the cache allows, and a little larger.  Between two steps a thread needs Python's interpreter
+lock; waiting for it takes as long as computing thousands of elements does, and the shorter the steps the more often
+another thread holds it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from .workspace import empty_like
 
 __all__ = ["by_channel", "concatenate", "in_pieces", "pieces", "run", "select"]
 
-_PIECE = 1 << 17  # elements: three such float32 arrays fill 1.5 MB
-_SHARED = 1 << 20  # elements of all arrays: less work than this is done before another thread has woken
+_PIECE = 1 << 18  # elements: two such float32 arrays fill 2 MB
+_SHARED = 3 << 19  # elements of all arrays: less work than this is done before another thread has woken
 _SHARES = 4  # pieces come in multiples of it, so that two threads, or four, have equal shares
 _LINE = 1 << 13  # elements: NumPy's loops over shorter rows take up to twice as long
 
@@ -36,7 +37,7 @@ def in_pieces(step: Callable[..., object], *arrays: np.ndarray, whole: int | Non
     Parameters
     ----------
     step : callable
-        Works elementwise, and writes into its last argument, which no other may overlap.
+        Works elementwise, and writes into its last argument, which no other may overlap but be.
     *arrays : numpy.ndarray
         The last one, the result, decides the shape: (N, C, …), or any.  The others have it too, or have one value
         a channel, (C,); in a piece these broadcast against the rest.  A piece may have another number of axes.
@@ -71,7 +72,7 @@ def run(count: int, task: Callable[[int], None]) -> None:
 def pieces(arrays: Arrays, whole: int | None = None) -> list[Arrays]:
     """Cut arrays as :func:`in_pieces` does; shapes and layouts alone decide how.  Small ones are one piece."""
     last = arrays[-1]
-    small = last.size * len(arrays) < _SHARED
+    small = sum(a.size for a in arrays if a.ndim == last.ndim) < _SHARED
     if small and last.ndim < 3:
         return [arrays]
     order = sorted(range(last.ndim), key=lambda axis: (last.shape[axis] > 1, -abs(last.strides[axis])))

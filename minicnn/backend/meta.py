@@ -27,6 +27,7 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     expand_dims,
     finfo,
     float32,
+    greater,
     inf,
     int64,
     isinf,
@@ -237,6 +238,11 @@ def channel_sum(x: Array) -> MetaArray:
 def channel_sums(terms: Any, *arrays: Array) -> list[MetaArray]:
     """Return one number a channel, of each term."""
     return [channel_sum(arrays[-1]) for _ in terms(*arrays)]
+
+
+def channel_moments(x: Array) -> tuple[MetaArray, MetaArray]:
+    """Return two numbers a channel."""
+    return channel_sum(x), channel_sum(x)
 
 
 def in_pieces(step: Any, *arrays: Array, whole: int | None = None) -> MetaArray:

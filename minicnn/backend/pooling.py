@@ -1,7 +1,7 @@
 """Pooling over NumPy arrays, a piece at a time, the pieces shared among threads.
 
 The definitions stand in :mod:`minicnn.ops.max_pool2d` and :mod:`minicnn.ops.avg_pool2d`: R·S shifted views of the whole
-image, one after the other.  Here the same is done faster, by four ideas:
+image, one after the other.  Here the same is done faster, by five ideas:
 
 Pieces.  The work is cut into some rows of one image or some whole images, small enough for what is done to a piece to
 find it in a cache.  The problem alone decides the pieces, and no two write to the same memory.
@@ -13,8 +13,8 @@ piece's columns are first dealt out by their remainder modulo the stride, and su
                             ──▶       columns[1]  1 3 5        sample 1                 columns[1][0:3]: 1 3 5
                                                                sample 2                 columns[0][1:4]: 2 4 6
 
-Then what a sample of all windows of a row sees is one run of Q·C numbers.  The backward pass adds up gradients in such
-columns, and deals them back last.
+Then what a sample of all windows of a row sees is one run of Q·C numbers.  The backward pass of an average adds up
+gradients in such columns, and deals them back last.
 
 Rows and columns apart.  The maximum of a window is that of its rows' maxima, and so is its sum: (R − 1) + (S − 1)
 operations instead of R·S − 1, and windows that overlap share their rows.
@@ -23,17 +23,25 @@ Bytes.  Which sample won is kept as one byte.  NumPy's masked copies take 50 tim
 bytes are four times as fast as floats; and a later winner's number is the larger one.  So of two numbers, one of them
 multiplied by 0 or 1, the maximum is taken.
 
+Few calls, and little between them.  NumPy lets other threads run inside a call; between calls a thread needs Python's
+interpreter, and when another has it waits for some 10 µs, or 50 if it fell asleep.  So what only depends on the shape
+of a piece, buffers and views of them, is made once a thread; and :mod:`minicnn.backend.shares` is one call of einsum.
+
 Workspace, a thread: about three times a piece's pixels.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..geometry import Window2d
 from .parallel import parallel_for
+from .shares import Shares
 from .workspace import aligned, scratch
 
 __all__ = ["MOST_SAMPLES", "avg_pool", "avg_pool_backward", "max_pool", "max_pool_backward"]
@@ -96,21 +104,27 @@ def _seen(columns: np.ndarray, s: int, q: int, window: Window2d) -> np.ndarray:
     return columns[remainder, :, :, first : first + q]
 
 
-def _deal(x: np.ndarray, window: Window2d, piece: Piece, q: int, fill: float) -> np.ndarray:
-    """Return the padded rows that a piece's windows see, their columns dealt out."""
+def _new_columns(
+    n: int, rows: int, q: int, c: int, window: Window2d, dtype: np.dtype, fill: float
+) -> np.ndarray:
+    """Return columns full of one value, in scratch memory."""
+    columns = scratch("pool columns", _columns_shape(n, rows, q, c, window), dtype)
+    columns[...] = fill
+    return columns
+
+
+def _deal(x: np.ndarray, window: Window2d, piece: Piece, columns: np.ndarray, fill: float) -> None:
+    """Deal the rows that a piece's windows see out into columns, whose padding left and right is filled already."""
     images, rows = piece
     pixels = x[images].transpose(0, 2, 3, 1)
-    count = (rows.stop - rows.start - 1) * window.stride[0] + window.extent[0]
-    columns = scratch("pool columns", _columns_shape(len(pixels), count, q, x.shape[1], window), x.dtype)
+    count = columns.shape[2]
     here, there = inside(rows.start * window.stride[0] - window.padding[0], 1, x.shape[2], count)
-    columns[:, :, : here.start] = fill
-    columns[:, :, here.stop :] = fill
+    if here != slice(0, count):
+        columns[:, :, : here.start] = fill
+        columns[:, :, here.stop :] = fill
     for remainder, column in enumerate(columns):
         across, along = inside(remainder - window.padding[2], window.stride[1], x.shape[3], column.shape[2])
-        column[:, here, : across.start] = fill
-        column[:, here, across.stop :] = fill
         column[:, here, across] = pixels[:, there, along]
-    return columns
 
 
 def max_pool(
@@ -139,14 +153,17 @@ def max_pool(
     first = None if first is None else first.astype(_BYTE)
     lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     pieces = cut(n, p, window.stride[0] * width * c * x.itemsize)
+    kept = _Kept()
 
     def task(i: int) -> None:
         images, rows = pieces[i]
         if first is None or choice is None:
             _reduce(np.maximum, x, window, pieces[i], lowest, y[images, rows])
         else:
-            columns = _deal(x, window, pieces[i], q, lowest)
-            _first_maxima(columns, window, first[rows], y[images, rows], choice[images, rows])
+            best = y[images, rows]
+            search = kept.get(best.shape, partial(_Search, best.shape, window, x.dtype, lowest))
+            _deal(x, window, pieces[i], search.columns, lowest)
+            search(first[rows], best, choice[images, rows])
 
     parallel_for(len(pieces), task)
     return y.transpose(0, 3, 1, 2), None if choice is None else choice.transpose(0, 3, 1, 2)
@@ -175,8 +192,11 @@ def _reduce(
     if all(here == slice(0, p) for here, _ in seen):
         _accumulate(operation, [pixels[:, there] for _, there in seen], result)
     else:
-        result[...] = fill
-        for here, there in seen:
+        (here, there), *others = seen
+        result[:, : here.start] = fill
+        result[:, here.stop :] = fill
+        result[:, here] = pixels[:, there]
+        for here, there in others:
             operation(result[:, here], pixels[:, there], out=result[:, here])
     _accumulate(operation, [across[:, :, at] for at in _samples(window, 1, q)], y)
 
@@ -205,44 +225,77 @@ def _accumulate(operation: np.ufunc, samples: list[np.ndarray], out: np.ndarray)
         result = operation(result, seen, out=out)
 
 
-def _first_maxima(
-    columns: np.ndarray, window: Window2d, first: np.ndarray, y: np.ndarray, choice: np.ndarray
-) -> None:
-    """Write the maxima of a piece's windows into y (n, P, Q, C), and which samples come first into `choice`.
+class _Kept(threading.local):
+    """What a thread made for a piece, as long as the next one needs the same."""
 
-    The first in row-major order is the first of the first row that has the maximum: of the columns only a larger
-    one wins, and of the rows again.
+    key: Any = None
+    value: Any = None
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what was made for this key, if that was the last; else make it."""
+        if self.value is None or self.key != key:
+            self.key, self.value = key, make()
+        return self.value
+
+
+class _Search:
+    """The search for the first maxima of pieces of one shape (n, P, Q, C): its buffers, and views of them.
+
+    The first maximum in row-major order is the first of the first row that has it: of the columns only a larger one
+    wins, and of the rows again.
     """
-    p, q = y.shape[1:3]
-    best = _seen(columns, 0, q, window)
-    row_best = scratch("pool rows", best.shape, y.dtype)
-    row_choice = scratch("pool row choice", best.shape, _BYTE)
-    won = scratch("pool won", best.shape, _BYTE)
-    row_choice[...] = 0
-    for s in range(1, window.kernel[1]):
-        seen = _seen(columns, s, q, window)
-        np.greater(seen, best, out=won.view(_BOOL))
-        np.maximum(row_choice, np.multiply(won, s, out=won), out=row_choice)
-        best = np.maximum(best, seen, out=row_best)
 
-    at = _samples(window, 0, p)
-    rows, best = best, best[:, at[0]]
-    won, number = scratch("pool won", y.shape, _BYTE), scratch("pool number", y.shape, _BYTE)
-    choice[...] = row_choice[:, at[0]]
-    if first.any():
-        np.maximum(choice, first[:, :, None], out=choice)
-    for r in range(1, window.kernel[0]):
-        seen = rows[:, at[r]]
-        np.greater(seen, best, out=won.view(_BOOL))
-        np.add(row_choice[:, at[r]], r * window.kernel[1], out=number)
-        np.maximum(choice, np.multiply(won, number, out=number), out=choice)
-        best = np.maximum(best, seen, out=y)
-    if window.kernel[0] == 1:
-        y[...] = best
-    if y.dtype.kind == "f" and y.size and np.isnan(y.max()):  # NaN is above all, but no comparison says so
-        for i, (r, s) in enumerate(window.offsets()):
-            seen = _seen(columns, s, q, window)[:, at[r]]
-            np.copyto(choice, i, where=np.isnan(seen))
+    def __init__(self, shape: tuple[int, ...], window: Window2d, dtype: np.dtype, lowest: float) -> None:
+        n, p, q, c = shape
+        self.window, self.lowest = window, lowest
+        rows = n, (p - 1) * window.stride[0] + window.extent[0], q, c
+        self.columns = _new_columns(*rows, window, dtype, lowest)
+        self.seen = [_seen(self.columns, s, q, window) for s in range(window.kernel[1])]
+        self.best, self.column = scratch("pool rows", rows, dtype), scratch("pool row choice", rows, _BYTE)
+        self.won, self.number = scratch("pool won", rows, _BYTE), scratch("pool number", shape, _BYTE)
+        self.at = _samples(window, 0, p)
+
+    def __call__(self, first: np.ndarray, y: np.ndarray, choice: np.ndarray) -> None:
+        """Write the maxima of the windows over the columns into y, and which samples come first into `choice`.
+
+        In `first` (P, Q) are the first samples that are no padding.
+        """
+        self._within_rows()
+        self._among_rows(y, choice)
+        if y.size and not y.min() > self.lowest:  # some window saw nothing above the lowest value, or saw NaN
+            np.maximum(choice, first[:, :, None], out=choice)
+            self._put_nan(choice)
+
+    def _within_rows(self) -> None:
+        """Find the first maximum of each row of each window, and its column."""
+        best, *others = self.seen
+        if not others:
+            self.best[...], self.column[...] = best, 0
+        for s, seen in enumerate(others, 1):
+            won = self.column if s == 1 else self.won
+            np.greater(seen, best, out=won.view(_BOOL))
+            if s > 1:
+                np.multiply(won, s, out=won)
+                np.maximum(self.column, won, out=self.column)
+            best = np.maximum(best, seen, out=self.best)
+
+    def _among_rows(self, y: np.ndarray, choice: np.ndarray) -> None:
+        """Find the first maximum of each window's rows."""
+        number, won = self.number, self.won[:, : y.shape[1]]
+        (best, chosen), *others = [(self.best[:, at], self.column[:, at]) for at in self.at]
+        if not others:
+            y[...], choice[...] = best, chosen
+        for r, (seen, column) in enumerate(others, 1):
+            np.greater(seen, best, out=won.view(_BOOL))
+            np.add(column, r * self.window.kernel[1], out=number)
+            np.multiply(number, won, out=number)
+            chosen = np.maximum(chosen, number, out=choice)
+            best = np.maximum(best, seen, out=y)
+
+    def _put_nan(self, choice: np.ndarray) -> None:
+        """Choose each window's last NaN: it is above all, but no comparison says so."""
+        for i, (r, s) in enumerate(self.window.offsets()):
+            np.copyto(choice, i, where=np.isnan(self.seen[s][:, self.at[r]]))
 
 
 def max_pool_backward(
@@ -250,48 +303,56 @@ def max_pool_backward(
 ) -> np.ndarray:
     """Return ∂L/∂x, of this shape (N, C, H, W), from g = ∂L/∂y (N, C, P, Q).
 
-    Each sample's share of g is g · [it won].  Where windows overlap the shares are added, in columns; where they do
-    not, each is written to its pixels at once.
+    Each sample's share of g is g · [it won].  Where windows overlap each pixel sums up its shares; where they do not,
+    each share is written to its pixel.
     """
     n, c, height, width = shape
     g, choice = (np.ascontiguousarray(a.transpose(0, 2, 3, 1)) for a in (g, choice))
-    p, q = g.shape[1:3]
     dx = _images(n, height, width, c, g.dtype)
+    if window.stride[0] >= window.extent[0] and window.stride[1] >= window.extent[1]:
+        _give_shares(g, choice, window, dx)
+    else:
+        _sum_shares(g, choice, window, dx)
+    return dx.transpose(0, 3, 1, 2)
+
+
+def _give_shares(g: np.ndarray, choice: np.ndarray, window: Window2d, dx: np.ndarray) -> None:
+    """Write each share into its pixel of dx (N, H, W, C), where no pixel is seen by two windows."""
+    (n, height, width, c), (p, q) = dx.shape, g.shape[1:3]
     pieces = cut(n, height, width * c * g.itemsize)
-    apart = window.stride[0] >= window.extent[0] and window.stride[1] >= window.extent[1]
     tiles = _tiles(window, height, width)
 
     def task(i: int) -> None:
         images, rows = pieces[i]
-        upstream, won, pixels = g[images], choice[images], dx[images, rows]
-        columns = pixels if apart else _no_columns(pixels, window, q)
-        if apart and not tiles:
+        pixels = dx[images, rows]
+        if not tiles:
             pixels[...] = 0
         for r, (here, there) in enumerate(_windows(window, rows, p)):
-            share = scratch("pool share", upstream[:, here].shape, g.dtype)
+            upstream, won = g[images, here], choice[images, here]
+            share = scratch("pool share", upstream.shape, g.dtype)
             for s in range(window.kernel[1]):
-                np.equal(won[:, here], r * window.kernel[1] + s, out=share)
-                share *= upstream[:, here]
-                if apart:
-                    first = s * window.dilation[1] - window.padding[2]
-                    across, along = inside(first, window.stride[1], width, q)
-                    pixels[:, there, along] = share[:, :, across]
-                else:
-                    sums = _seen(columns, s, q, window)[:, there]
-                    sums += share
-        if not apart:
-            _collect(columns, window, pixels)
+                first = s * window.dilation[1] - window.padding[2]
+                across, along = inside(first, window.stride[1], width, q)
+                np.equal(won, r * window.kernel[1] + s, out=share)
+                np.multiply(share[:, :, across], upstream[:, :, across], out=pixels[:, there, along])
 
     parallel_for(len(pieces), task)
-    return dx.transpose(0, 3, 1, 2)
 
 
-def _no_columns(pixels: np.ndarray, window: Window2d, q: int) -> np.ndarray:
-    """Return the columns, all 0, in which the gradient of a piece's pixels (n, rows, W, C) is summed up."""
-    n, rows, _, c = pixels.shape
-    columns = scratch("pool columns", _columns_shape(n, rows, q, c, window), pixels.dtype)
-    columns[...] = 0
-    return columns
+def _sum_shares(g: np.ndarray, choice: np.ndarray, window: Window2d, dx: np.ndarray) -> None:
+    """Write into each pixel of dx (N, H, W, C) the sum of its shares."""
+    n, height, width, c = dx.shape
+    won = -(-window.samples // (window.stride[0] * window.stride[1]))  # bytes a pixel
+    pieces = cut(n, height, width * c * max(g.itemsize, won))
+    kept = _Kept()
+
+    def task(i: int) -> None:
+        images, rows = pieces[i]
+        pixels = dx[images, rows]
+        make = partial(Shares, pixels.shape, rows, g.shape[1:3], window, g.dtype)
+        kept.get((len(pixels), rows), make).write(g[images], choice[images], pixels)
+
+    parallel_for(len(pieces), task)
 
 
 def _windows(window: Window2d, rows: slice, p: int) -> list[tuple[slice, slice]]:
@@ -344,10 +405,13 @@ def avg_pool_backward(
     its windows to the columns.
     """
     n, c, height, width = shape
-    g = np.ascontiguousarray(g.transpose(0, 2, 3, 1))
-    p, q = g.shape[1:3]
-    dx = _images(n, height, width, c, g.dtype)
+    p, q = g.shape[2:]
     divisors = _divisors(divisor, p, q)
+    mirrored = _mirrored(window)
+    if mirrored and divisors.size == p:
+        return avg_pool(g, mirrored, divisors[0, 0, 0])
+    g = np.ascontiguousarray(g.transpose(0, 2, 3, 1))
+    dx = _images(n, height, width, c, g.dtype)
     if _tiles(window, height, width):
         _spread(g, divisors, dx.reshape(n, p, window.kernel[0], q, window.kernel[1], c))
         return dx.transpose(0, 3, 1, 2)
@@ -364,7 +428,7 @@ def avg_pool_backward(
         sums[...] = 0
         for here, there in places:
             sums[:, there] += share[:, here.start - start : here.stop - start]
-        columns = _no_columns(dx[images, rows], window, q)
+        columns = _new_columns(len(upstream), rows.stop - rows.start, q, c, window, g.dtype, 0)
         for s in range(window.kernel[1]):
             seen = _seen(columns, s, q, window)
             seen += sums
@@ -372,6 +436,16 @@ def avg_pool_backward(
 
     parallel_for(len(pieces), task)
     return dx.transpose(0, 3, 1, 2)
+
+
+def _mirrored(window: Window2d) -> Window2d | None:
+    """Return the window that has the pixels' view: which windows see a pixel.  None if that is no window."""
+    top, bottom, left, right = window.padding
+    below, across = (extent - 1 for extent in window.extent)
+    padding = below - top, below - bottom, across - left, across - right
+    if window.stride != (1, 1) or min(padding) < 0:
+        return None
+    return Window2d(window.kernel, window.stride, padding, window.dilation, op=window.op)
 
 
 def _spread(g: np.ndarray, divisors: np.ndarray, tiles: np.ndarray) -> None:

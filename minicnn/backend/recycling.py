@@ -2,99 +2,170 @@
 
 A network makes the same large arrays at every step.  The system takes the memory of an array back as soon as nobody
 needs it, and gives out new memory page by page, each cleared when it is first touched: for 100 MB that takes as long as
-half a ReLU over them.  Here the memory is kept for the next array of its size.
+half a ReLU over them.  Here the memory is kept for the next arrays.
 
-What is lent and what waits are together never more than was lent at one time: the process grows no larger than without,
-it only stays so.  :func:`release` gives back what waits.
+It comes from the system in long stretches, of which only the pages that were touched are memory.  An array gets the
+first gap that is wide enough, from its beginning.  When the array has gone its place is a gap again, one with the gaps
+beside it.  The first part of a gap *waits*, it has its memory; the rest is *clean*, it has none, or none any more::
+
+    │ array │ waits │ array │ array │ waits · · clean · │ array │ · · · · · · · clean · · · · · · · │
+
+What is lent and what waits are together hardly more than was lent at one time: the process grows no larger than
+without, it only stays so.  When an array reaches into what is clean, as much of what waits elsewhere goes back to the
+system; after :func:`release` nothing waits.
 
 How it is noticed that the last array has gone: the memory is lent as a :class:`_Lease`, which is no array, but the base
-of one.  Every view, a view of a view too, keeps it alive.  When it dies its block comes back.
+of one.  Every view, a view of a view too, keeps it alive.  When it dies its place is free.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
+from bisect import bisect
 from collections import deque
+from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
 __all__ = ["lend", "release"]
 
-_STEP = 1 << 12  # bytes
+_PAGE = mmap.PAGESIZE
+_HUGE_PAGE = 1 << 21  # bytes: what stays when some is given back ends with a whole one; parts are slow
+_STRETCH = 1 << 30  # bytes: room for most networks, so that arrays of all sizes can follow each other
+_SPARE = 128  # the part of what was lent at one time that may wait beyond it; without play, gaps move about
 
-_returned: deque[np.ndarray] = (
-    deque()
-)  # by finalizers, which may run in the midst of anything and so take no lock
+
+class _Gap(NamedTuple):
+    """Bytes of a stretch that are not lent: they wait from `start` to `clean`, and are clean from there to `stop`."""
+
+    start: int
+    clean: int
+    stop: int
+
+
+class _Stretch:
+    """Memory from the system, and the gaps in it, from the first to the last."""
+
+    def __init__(self, size: int) -> None:
+        self.memory = _mapped(size)
+        self.address = np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]
+        self.gaps = [_Gap(0, 0, size)]
+
+    def is_idle(self) -> bool:
+        """Whether nothing of it is lent."""
+        return [(gap.start, gap.stop) for gap in self.gaps] == [(0, len(self.memory))]
+
+    def take(self, size: int) -> tuple[int, int] | None:
+        """Return where so many bytes of a gap begin, now lent, and how many of them waited; None if no gap will do."""
+        for i, (start, clean, stop) in enumerate(self.gaps):
+            end = start + size
+            if end <= stop:
+                self.gaps[i : i + 1] = [_Gap(end, max(clean, end), stop)] if end < stop else []
+                return start, min(clean - start, size)
+        return None
+
+    def put_back(self, start: int, stop: int) -> int:
+        """Make lent bytes a gap, one with those beside it, and return how many more wait now."""
+        clean, more = stop, stop - start
+        i = bisect(self.gaps, (start,))
+        if i < len(self.gaps) and self.gaps[i].start == stop:
+            _, clean, stop = self.gaps.pop(i)
+        if i > 0 and self.gaps[i - 1].stop == start:
+            i -= 1
+            start, clean_before, stop_before = self.gaps.pop(i)
+            more += stop_before - clean_before  # in the midst of what waits, so it is taken for that
+        self.gaps.insert(i, _Gap(start, clean, stop))
+        return more
+
+    def give_back(self, least: int) -> int:
+        """Give at least so many bytes that wait back to the system, or all, the last ones first; return how many."""
+        given = 0
+        for i, (start, clean, stop) in reversed([*enumerate(self.gaps)]):
+            if given < least and start < clean:
+                kept = max((clean - least + given) // _HUGE_PAGE * _HUGE_PAGE, start)
+                _clear(self.memory, kept, clean - kept)
+                self.gaps[i] = _Gap(start, kept, stop)
+                given += clean - kept
+        return given
+
+
+Place = tuple[_Stretch, int, int]  # from where to where
+
+_returned: deque[Place] = deque()  # by finalizers, which may run in the midst of anything and so take no lock
 
 
 class _Lease:
-    """A block on loan."""
+    """A place on loan."""
 
     _give_back = staticmethod(_returned.append)
 
-    def __init__(self, block: np.ndarray, size: int) -> None:
-        self.block = block
-        self.__array_interface__ = {**block.__array_interface__, "shape": (size,)}
+    def __init__(self, place: Place, size: int) -> None:
+        self.place = stretch, start, _ = place
+        where = (stretch.address + start, False)
+        self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": (size,), "data": where}
 
     def __del__(self) -> None:
-        self._give_back(self.block)
+        self._give_back(self.place)
 
 
-class _Blocks:
-    """The blocks that wait, by their size; the sizes in the order in which they were last used."""
+class _Places:
+    """The stretches, and how much of them is lent, and how much waits."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.waiting: dict[int, list[np.ndarray]] = {}
+        self.stretches: list[_Stretch] = []
         self.bytes_waiting = self.bytes_lent = self.most_lent = 0
 
-    def take(self, size: int) -> np.ndarray:
-        """Return a block of this size: one that waits, or a new one."""
+    def take(self, size: int) -> Place:
+        """Lend so many bytes."""
         with self.lock:
             self.collect()
-            block = self.waiting_of(size)
+            stretch, start, waited = self.first_gap(size)
             self.bytes_lent += size
+            self.bytes_waiting -= waited
             self.most_lent = max(self.most_lent, self.bytes_lent)
-            self.drop(self.bytes_lent + self.bytes_waiting - self.most_lent)
-        return np.empty(size, np.uint8) if block is None else block
+            self.give_back(self.bytes_lent + self.bytes_waiting - self.most_lent - self.most_lent // _SPARE)
+        return stretch, start, start + size
 
-    def waiting_of(self, size: int) -> np.ndarray | None:
-        alike = self.waiting.pop(size, None)
-        if alike is None:
-            return None
-        block = alike.pop()  # the one used last
-        if alike:
-            self.waiting[size] = alike
-        self.bytes_waiting -= size
-        return block
+    def first_gap(self, size: int) -> tuple[_Stretch, int, int]:
+        """Take bytes of the first gap that is wide enough, in a new stretch if need be."""
+        for stretch in self.stretches:
+            if found := stretch.take(size):
+                return stretch, *found
+        self.stretches.append(_new_stretch(size))
+        return self.first_gap(size)
 
     def collect(self) -> None:
-        """Let the blocks wait that have come back."""
+        """Let the places wait that have come back."""
         while _returned:
-            block = _returned.popleft()
-            self.waiting.setdefault(block.size, []).append(block)
-            self.bytes_waiting += block.size
-            self.bytes_lent -= block.size
+            stretch, start, stop = _returned.popleft()
+            self.bytes_lent -= stop - start
+            self.bytes_waiting += stretch.put_back(start, stop)
 
-    def drop(self, excess: int) -> None:
-        """Give so many bytes back to the system, those first whose size was not asked for the longest."""
-        while excess > 0 and self.waiting:
-            size = next(iter(self.waiting))
-            self.waiting[size].pop()
-            if not self.waiting[size]:
-                del self.waiting[size]
-            self.bytes_waiting -= size
-            excess -= size
+    def give_back(self, excess: int) -> None:
+        """Give so many bytes that wait back to the system: those of the last gaps, which are needed the least."""
+        for stretch in reversed(self.stretches):
+            if excess > 0:
+                given = stretch.give_back(excess)
+                self.bytes_waiting -= given
+                excess -= given
 
 
-_blocks = _Blocks()
+_places = _Places()
 if hasattr(os, "register_at_fork"):  # a child may have been forked while another thread held the lock
-    os.register_at_fork(after_in_child=lambda: setattr(_blocks, "lock", threading.Lock()))
+    os.register_at_fork(after_in_child=lambda: setattr(_places, "lock", threading.Lock()))
 
 
 def lend(size: int) -> np.ndarray:
     """Return `size` bytes with undefined contents, whose memory is used again when the last view of them has gone.
+
+    Raises
+    ------
+    MemoryError
+        If the system has not so much memory.
 
     Examples
     --------
@@ -104,7 +175,7 @@ def lend(size: int) -> np.ndarray:
     >>> lend(1 << 20).ctypes.data == address
     True
     """
-    return np.asarray(_Lease(_blocks.take(_rounded(size)), size))
+    return np.asarray(_Lease(_places.take(_rounded(size)), size))
 
 
 def release() -> None:
@@ -114,12 +185,38 @@ def release() -> None:
     --------
     >>> release()
     """
-    with _blocks.lock:
-        _blocks.collect()
-        _blocks.drop(_blocks.bytes_waiting)
-        _blocks.most_lent = _blocks.bytes_lent
+    with _places.lock:
+        _places.collect()
+        _places.give_back(_places.bytes_waiting)
+        _places.stretches = [stretch for stretch in _places.stretches if not stretch.is_idle()]
+        _places.most_lent = _places.bytes_lent
 
 
 def _rounded(size: int) -> int:
-    """Return the size in whole steps, so that arrays of nearly the same size can follow each other."""
-    return -(-size // _STEP) * _STEP
+    """Return the size in whole pages, of which there is at least one."""
+    return -(-max(size, 1) // _PAGE) * _PAGE
+
+
+def _new_stretch(size: int) -> _Stretch:
+    """Return a stretch of the usual length, or of `size` bytes where that is more, or all that the system allows."""
+    for length in (max(size, _STRETCH), size):
+        with suppress(OSError, OverflowError):
+            return _Stretch(length)
+    raise MemoryError(f"lend: the system has no {size} bytes")
+
+
+def _mapped(size: int) -> mmap.mmap:
+    """Return memory of this process alone, in huge pages where there are such."""
+    if not hasattr(mmap, "MAP_PRIVATE"):  # as on Windows
+        return mmap.mmap(-1, size)
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
+
+
+def _clear(memory: mmap.mmap, start: int, size: int) -> None:
+    """Give some pages back to the system, where it can take single ones."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        memory.madvise(mmap.MADV_DONTNEED, start, size)

@@ -2,6 +2,7 @@
 
 A convolution needs the same buffers at every step of training.  Asking the system for them anew would cost page faults
 over the whole buffer each time; here each buffer is allocated once, grows to the largest size asked for, and stays.
+Only large ones do not: their memory is lent by :mod:`~minicnn.backend.recycling`, and serves other arrays in between.
 
 That undefined contents are never read, :func:`poisoned` can prove: inside it they are NaN.
 """
@@ -23,7 +24,8 @@ __all__ = ["aligned", "empty", "empty_like", "poisoned", "scratch", "unwritten"]
 
 _ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 _SMALL = 1 << 16  # bytes: for less, aligning takes longer than it saves
-_LARGE = 1 << 20  # bytes: from there on the system gives out memory page by page
+_LARGE = 1 << 18  # bytes: from there on memory is lent, for the system would give it out page by page
+_KEPT = 1 << 20  # bytes: scratch memory below is kept by its thread, which is sooner done
 
 Buffers = dict[str, np.ndarray]
 
@@ -62,8 +64,10 @@ def scratch(purpose: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray
     >>> np.shares_memory(a, b)
     True
     """
-    buffers = _buffers()
     size = math.prod(shape) * dtype.itemsize
+    if size >= _KEPT and _poison.get() is None:
+        return aligned(size).view(dtype).reshape(shape)
+    buffers = _buffers()
     buffer = buffers.get(purpose)
     if buffer is not None:
         unwritten(buffer)
@@ -143,8 +147,9 @@ def _buffers() -> Buffers:
 
 
 def aligned(size: int) -> np.ndarray:
-    """Return `size` new bytes with undefined contents, aligned to 64."""
-    return _at_multiple(lend(size + _ALIGNMENT) if size >= _LARGE else np.empty(size + _ALIGNMENT, np.uint8))
+    """Return `size` new bytes with undefined contents, aligned to 64; inside :func:`poisoned` from the system."""
+    large = size >= _LARGE and _poison.get() is None
+    return _at_multiple(lend(size + _ALIGNMENT) if large else np.empty(size + _ALIGNMENT, np.uint8))
 
 
 def _at_multiple(block: np.ndarray) -> np.ndarray:

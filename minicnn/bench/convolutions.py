@@ -24,7 +24,7 @@ from ..backend.recycling import release
 from ..backend.workspace import poisoned
 from ..conv.algorithms import ALGORITHMS
 from ..conv.choice import FAMILIAR, fastest
-from ..conv.model import seconds
+from ..conv.model import expected
 from ..conv.problem import Direction, No, Problem
 from ..conv.rates import rates
 from ..geometry import Window2d
@@ -176,7 +176,7 @@ def measure(
     runs = {
         name: Run(
             shortest[name],
-            rates().factor(name, direction) * seconds(work[name], rates()),
+            expected(name, direction, work[name], rates()),
             workspaces[name],
             work[name].workspace(get_num_threads()),
             distances[name],

@@ -38,23 +38,28 @@ def check_problem(
     ValueError
         If a rank or a number of channels is wrong.
     """
-    shapes = f"input {tuple(x.shape)}, weight {tuple(w.shape)}"
     if x.ndim != 4:
         raise ValueError(f"{op}: input must be 4-D (N, C, H, W), got shape {tuple(x.shape)}")
     check_dtypes(op, input=x, weight=w, bias=b)
     (n, c, height, width), (k, c_group) = x.shape, w.shape[:2]
     check_groups(op, groups)
     if k < 1 or c_group < 1:
-        raise ValueError(f"{op}: there must be at least one channel on each side; {shapes}")
+        raise ValueError(f"{op}: there must be at least one channel on each side; {_shapes(x, w)}")
     if c != c_group * groups:
         raise ValueError(
-            f"{op}: input has {c} channels, weight expects {c_group * groups} (groups={groups}); {shapes}"
+            f"{op}: input has {c} channels, weight expects {c_group * groups} (groups={groups}); {_shapes(x, w)}"
         )
     if k % groups:
-        raise ValueError(f"{op}: the {k} output channels must be divisible by groups={groups}; {shapes}")
+        raise ValueError(
+            f"{op}: the {k} output channels must be divisible by groups={groups}; {_shapes(x, w)}"
+        )
     if b is not None and tuple(b.shape) != (k,):
         raise ValueError(f"{op}: bias must have shape ({k},), one an output channel, got {tuple(b.shape)}")
     return (n, k, *window.output_size(height, width))
+
+
+def _shapes(x: Any, w: Any) -> str:
+    return f"input {tuple(x.shape)}, weight {tuple(w.shape)}"
 
 
 def check_groups(op: str, groups: Any) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 from .. import backend
 from . import meta
 from .algorithms import ALGORITHMS, Algorithm
-from .model import Rates, seconds
+from .model import Rates, expected
 from .problem import Direction, Problem
 from .rates import rates
 
 __all__ = ["choose", "fastest", "use"]
 
 FAMILIAR = "im2col_chunked"  # the algorithm that can do anything,
-GAIN = 0.95  # and that another must beat by more than the model is wrong
+GAIN = 0.93  # and that another must beat by more than the model is wrong
 
 _preferred: ContextVar[tuple[str, ...]] = ContextVar("algorithms", default=("auto",))
 
@@ -95,13 +95,16 @@ def fastest(problem: Problem, direction: Direction) -> str:
 
 @lru_cache(maxsize=1 << 12)
 def _fastest(problem: Problem, direction: Direction, rates: Rates) -> str:
-    able = {name: a for name, a in ALGORITHMS.items() if a.supports(problem, direction)}
-    expected = {
-        name: rates.factor(name, direction) * seconds(a.work(problem, direction), rates)
-        for name, a in able.items()
+    works = {
+        name: a.work(problem, direction) for name, a in ALGORITHMS.items() if a.supports(problem, direction)
     }
-    best = min(expected, key=lambda name: expected[name])
-    return best if expected[best] < GAIN * expected[FAMILIAR] else FAMILIAR
+    times = {
+        name: expected(name, direction, work, rates)
+        for name, work in works.items()
+        if name == FAMILIAR or work != works[FAMILIAR]  # one may leave a problem to another
+    }
+    best = min(times, key=lambda name: times[name])
+    return best if times[best] < GAIN * times[FAMILIAR] else FAMILIAR
 
 
 def _first_able(names: tuple[str, ...], problem: Problem, direction: Direction, op: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend.workspace import scratch
 
-__all__ = ["Chunk", "cut", "slab"]
+__all__ = ["Chunk", "cut", "even", "slab", "split"]
 
 
 class Chunk(NamedTuple):
@@ -18,24 +18,34 @@ class Chunk(NamedTuple):
     rows: slice
 
 
-def cut(n: int, height: int, width: int, pixels: int) -> list[Chunk]:
+def cut(n: int, height: int, width: int, pixels: int, paired: bool = False) -> list[Chunk]:
     """Cut N images of height × width pixels into chunks of at most so many pixels, but of at least one row.
 
-    A chunk is some whole images, or some rows of one: as even as can be.
+    A chunk is some whole images, or some rows of one: as even as can be.  With `paired` their number is even, if one
+    cut more through the images, or else through each of them, can make it so.
 
     Examples
     --------
     >>> cut(1, 4, 10, pixels=25)
     [Chunk(images=slice(0, 1, None), rows=slice(0, 2, None)), Chunk(images=slice(0, 1, None), rows=slice(2, 4, None))]
+    >>> len(cut(3, 4, 10, pixels=10)), len(cut(3, 4, 10, pixels=200)), len(cut(3, 4, 10, pixels=200, paired=True))
+    (12, 1, 2)
     """
     rows = max(1, min(height, pixels // width))
     images = max(1, pixels // (height * width)) if rows == height else 1
-    return [Chunk(some, few) for some in _even(n, images) for few in _even(height, rows)]
+    groups, bands = -(-n // images), -(-height // rows)
+    if paired and groups * bands % 2:
+        groups, bands = (groups + 1, bands) if groups < n else (groups, min(bands + 1, height))
+    return [Chunk(some, few) for some in split(n, groups) for few in split(height, bands)]
 
 
-def _even(length: int, most: int) -> list[slice]:
+def even(length: int, most: int) -> list[slice]:
     """Cut an axis into the fewest pieces of at most so many, as even as can be."""
-    pieces = -(-length // most)
+    return split(length, -(-length // most))
+
+
+def split(length: int, pieces: int) -> list[slice]:
+    """Cut an axis into so many pieces, as even as can be."""
     return [slice(length * i // pieces, length * (i + 1) // pieces) for i in range(pieces)]
 
 

@@ -1,46 +1,56 @@
 """Convolution by unfolding a piece at a time, the pieces shared among threads.
 
 The mathematics is that of :mod:`minicnn.conv.im2col`.  But its columns, R·S times the input, are never there as a
-whole: the output is cut into *chunks*, some rows of one image or some whole images, so small that a chunk's columns
-stay in the second-level cache between being written and being multiplied::
+whole: the output is cut into *chunks*, some rows of one image or some whole images, and a thread takes one all the way
+from the input to the output, through scratch memory of its own::
 
     x ──▶ slab (the chunk's rows, padded) ──▶ columns ──▶ product with the kernels ──▶ + bias ──▶ y
           └──────── scratch memory of one thread ───────┘                              channels-last
 
+For dx it is the input that is cut.  Sample (r, s) of all windows gets g · w[:, :, r, s], one product, which is added to
+those of the chunk's pixels that this sample sees; no columns are needed.
+
 The problem alone decides the chunks and the order in which anything is summed, so the result has the same bits for
 any number of threads.
 
-A chunk of a deep layer (512 channels: 18 kB a row of columns) is larger than that, for a product of few rows spends
-its time reading the kernels: at least 512 rows make one.
+A product of few rows spends its time reading the kernels, so 512 rows at least make a chunk, however large its columns
+are.  Where there are fewer pixels than kernels, all are one chunk: that is im2col, which lets the threads share the
+kernels and not the pixels.
 
-Cost: the FLOPs of im2col.  Workspace, a thread: a slab and the columns of one chunk, half a megabyte or 512 rows (1,024
-for dw); for dx half a megabyte and no columns.  For dw also one sum of dw's size a *lane*, at most 8.
+Cost: the FLOPs of im2col.  Workspace, a thread: a slab and the columns of one chunk, four megabytes or 512 rows (1,024
+for dw); for dx, one megabyte or 512 rows and no columns.  For dw also one sum of dw's size a *lane*, at most 8.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
 
+from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
-from ..backend.small_products import multiply, operand
-from ..backend.workspace import scratch
+from ..backend.pooling import inside
+from ..backend.small_products import are_small, multiply, operand
+from ..backend.workspace import empty, scratch
 from ..geometry import Window2d
-from . import chunks
+from . import chunks, im2col
 from .chunks import Chunk
-from .im2col import by_group, kernel_matrix, windows
+from .counted import images_and_rows, products, slab_bytes
+from .im2col import are_pixels, by_group, kernel_matrix, windows
 from .problem import Direction, Problem
 from .result import channels_last
 from .tail import finish
-from .work import Pass, Product, Work
+from .work import Pass, Work
 
 __all__ = ["backward_data", "backward_weight", "forward", "supports", "work"]
 
-CHUNK_BYTES = 1 << 19  # a chunk's columns: half of a 1 MB second-level cache
+CHUNK_BYTES = 1 << 22  # a chunk's columns: in the shorter calls of smaller chunks threads wait for Python
+SAMPLE_BYTES = 1 << 20  # a chunk's products for dx, which are added to its pixels in the cache
 PRODUCT_ROWS = 512  # but at least as many rows as make reading the kernels worthwhile
 SUM_ROWS = 1024  # and in a product for dw, as make adding its result to a sum worthwhile
-HALF = 128  # pixels that are enough to give a second thread something to do
+SHARED = 1 << 25  # multiply-adds that are worth a second thread,
+COPIED = 32  # of which copying a number of the columns counts as so many
 LANES = 8  # partial sums of dw, each the work of one task
 LANE_BYTES = 1 << 26  # all lanes together
 
@@ -50,87 +60,103 @@ def supports(problem: Problem, direction: Direction) -> Literal[True]:
     return True
 
 
-def work(problem: Problem, direction: Direction) -> Work:
-    """Return what it does for a problem."""
-    (n, c, height, width), (_, k, p, q) = problem.input_shape, problem.output_shape
-    window, groups, size = problem.window, problem.groups, problem.dtype.itemsize
-    (_, s), samples, pixels = window.kernel, window.samples, n * p * q
+def has_few_pixels(problem: Problem) -> bool:
+    """Whether there are fewer pixels than kernels."""
+    n, k, p, q = problem.output_shape
+    return n * p * q < k // problem.groups
+
+
+def cut(problem: Problem, direction: Direction) -> list[Chunk]:
+    """Cut the pixels of the output, for dx those of the input, into chunks.
+
+    A chunk fills the budget, or has so many rows as a product should where those are more; but it is at least one row
+    of pixels.  Two threads are to have the same to do, so if there is enough of it the number is even.
+    """
+    (n, c, *size), (_, k, *out) = problem.input_shape, problem.output_shape
+    samples, pixel = problem.window.samples, c * problem.dtype.itemsize
     if direction == "backward_data":
-        count = len(cut(n, p, q, c * size, PRODUCT_ROWS)) or 1
-        product = Product(count * groups * samples, pixels // count, k // groups, c // groups)
-        added = Pass(2 * samples * pixels * c * size, c // groups * size)
-        return Work(
-            (product,),
-            (added, Pass(n * c * height * width * size, width * c * size)),
-            tasks=min(n, count),
-            calls=4 * samples * count,
-            shared=samples * k * c // groups * size,
-            private=pixels // count * c * size,
-        )
-    least = SUM_ROWS if direction == "backward_weight" else PRODUCT_ROWS
-    pieces = cut(n, p, q, samples * c * size, least)
-    count = len(pieces) or 1
-    unfolded = samples * pixels * c * size
-    run = c // groups * size * (s if groups == 1 and window.dilation[1] == 1 else 1)
-    copies = (
-        (Pass(unfolded, run), Pass(n * c * height * width * size, width * c * size)) if samples > 1 else ()
-    )
-    private = (unfolded + n * c * height * width * size * 2) // count
+        height, width = size
+        pixels = max(SAMPLE_BYTES // pixel, PRODUCT_ROWS) * math.prod(problem.window.stride)
+    else:
+        height, width = out
+        least = SUM_ROWS if direction == "backward_weight" else PRODUCT_ROWS
+        pixels = max(CHUNK_BYTES // (samples * pixel), least)
+    numbers = n * math.prod(out) * samples * c  # in all columns
+    enough = numbers * (k // problem.groups + COPIED) >= SHARED
+    return chunks.cut(n, height, width, pixels, paired=enough)
+
+
+def work(problem: Problem, direction: Direction) -> Work:
+    """Return what it does for a problem whose arrays are in channels-last memory."""
+    if has_few_pixels(problem):
+        return im2col.work(problem, direction)
+    if direction == "backward_data":
+        return _work_for_images(problem)
+    (_, c, _, width), (n, k, p, q) = problem.input_shape, problem.output_shape
+    window, groups, size = problem.window, problem.groups, problem.dtype.itemsize
+    inner, outer = window.samples * c // groups, k // groups
+    pieces = cut(problem, direction)
+    pixels = [math.prod(images_and_rows(chunk)) * q for chunk in pieces]
+    slabs = [slab_bytes(problem, window, chunk, q) for chunk in pieces]
+    columns = [0 if are_pixels(window, groups) else rows * inner * groups * size for rows in pixels]
+    in_a_row = window.kernel[1] if groups == 1 and window.dilation[1] == 1 else 1
+    copies = Pass(sum(slabs), width * c * size), Pass(sum(columns), in_a_row * c // groups * size)
+    private = max(map(sum, zip(slabs, columns, strict=True)), default=0)
     if direction == "forward":
-        product = Product(count * groups, pixels // count, samples * c // groups, k // groups)
         return Work(
-            (product,),
-            (*copies, Pass(pixels * k * size, k * size)),
-            tasks=count,
-            calls=10 * count,
+            products([(rows, inner, outer) for rows in pixels], times=groups),
+            (*copies, Pass(n * p * q * k * size, k * size)),
+            tasks=len(pieces),
+            calls=10 * len(pieces),
+            shared=are_small(inner, outer) * inner * k * size,
             private=private,
         )
-    kernels = k * samples * c // groups * size
-    lanes = _lanes(count, kernels)
-    product = Product(count * groups, k // groups, pixels // count, samples * c // groups)
+    kernels = inner * k * size
+    lanes = _lanes(len(pieces), kernels)
+    added = len(pieces) - lanes + (lanes if lanes > 1 else 0)
     return Work(
-        (product,),
-        (*copies, Pass(2 * count * kernels, kernels)),
+        products([(outer, rows, inner) for rows in pixels], times=groups),
+        (*copies, Pass(2 * added * kernels, kernels)),
         tasks=lanes,
-        calls=10 * count,
-        shared=lanes * kernels,
-        private=private + kernels,
+        calls=10 * len(pieces),
+        shared=kernels * lanes if lanes > 1 else 0,
+        private=private + (len(pieces) > lanes) * kernels,
     )
 
 
-def cut(n: int, p: int, q: int, pixel_bytes: int, least: int) -> list[Chunk]:
-    """Cut N images of P×Q output pixels into chunks.
+def _work_for_images(problem: Problem) -> Work:
+    (n, c, height, width), (_, k, p, q) = problem.input_shape, problem.output_shape
+    window, groups, size = problem.window, problem.groups, problem.dtype.itemsize
+    inner, outer = k // groups, c // groups
+    pieces = cut(problem, "backward_data")
+    rows = []  # of the products, chunk by chunk and r by r
+    for chunk in pieces:
+        images, here = images_and_rows(chunk)
+        for r in range(window.kernel[0]):
+            first = r * window.dilation[0] - window.padding[0] - chunk.rows.start
+            seeing, _ = inside(first, window.stride[0], here, p)
+            rows.append(q * (seeing.stop - seeing.start if images == 1 else images * p))
+    run = outer * size * (q if groups == 1 and window.stride[1] == 1 else 1)
+    return Work(
+        products([(each, inner, outer) for each in rows], times=groups * window.kernel[1]),
+        (
+            Pass(2 * sum(rows) * window.kernel[1] * c * size, run),
+            Pass(n * height * width * c * size, width * c * size),
+        ),
+        tasks=len(pieces),
+        calls=4 * window.samples * len(pieces),
+        shared=are_small(inner, outer) * window.samples * inner * c * size,
+        private=max(rows, default=0) * c * size,
+    )
 
-    A chunk's columns, `pixel_bytes` an output pixel, fill the budget, or `least` pixels where those are more; but a
-    chunk is at least one row, and where all pixels would make one, they make two.
-    """
-    pixels, total = max(CHUNK_BYTES // pixel_bytes, least), n * p * q
-    if pixels >= total >= 2 * HALF:
-        pixels = -(-total // 2)
-    return chunks.cut(n, p, q, pixels)
 
-
-def _pixel_bytes(x_shape: tuple[int, ...], window: Window2d, dtype: np.dtype) -> int:
-    return window.samples * x_shape[1] * dtype.itemsize
-
-
-def _slab(x: np.ndarray, window: Window2d, chunk: Chunk) -> np.ndarray:
-    """Return the padded pixels that a chunk's windows see, channels last: (n, H', W', C).
-
-    It is a view of x where that needs no padding and has its channels last in memory already.
-    """
-    _, q = window.output_size(*x.shape[2:])
-    rows, columns = chunk.rows, slice(0, q)
-    return chunks.slab(x, chunk.images, window.seen(0, rows), window.seen(1, columns))
-
-
-def _unfold(x: np.ndarray, window: Window2d, groups: int, chunk: Chunk) -> np.ndarray:
+def _columns(x: np.ndarray, window: Window2d, groups: int, chunk: Chunk) -> np.ndarray:
     """Return a chunk's columns (groups, rows, R·S·C/groups), valid until this thread's next call."""
     p = chunk.rows.stop - chunk.rows.start
     _, q = window.output_size(*x.shape[2:])
-    slab = _slab(x, window, chunk)
-    if groups == 1 and window.samples == 1 and slab.flags.c_contiguous and slab.shape[1:3] == (p, q):
-        return slab.reshape(1, -1, slab.shape[3])  # a 1×1 convolution: the pixels are the columns
+    slab = chunks.slab(x, chunk.images, window.seen(0, chunk.rows), window.seen(1, slice(0, q)))
+    if are_pixels(window, groups):
+        return slab.reshape(1, -1, slab.shape[3])
     seen = by_group(windows(slab, window, p, q), groups)
     columns = scratch("conv columns", seen.shape, x.dtype)
     np.copyto(columns, seen)
@@ -156,16 +182,20 @@ def forward(
 
     With `relu`, its positive part.
     """
-    n, _, p, q = out.shape
+    problem = Problem(x.shape, len(w), window, groups, x.dtype)
+    if has_few_pixels(problem):
+        im2col.forward(x, w, b, window, groups, out, relu)
+        return
+    pieces = cut(problem, "forward")
     kernels = operand(kernel_matrix(w, groups).swapaxes(1, 2))
-    pieces = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), PRODUCT_ROWS)
+    bias = None if b is None else b.reshape(groups, 1, -1)
 
     with channels_last(out) as y:
 
         def task(i: int) -> None:
             rows = _pixel_rows(y, pieces[i], groups)
-            multiply(_unfold(x, window, groups, pieces[i]), kernels, out=rows)
-            finish(rows, None if b is None else b.reshape(groups, 1, -1), relu)
+            multiply(_columns(x, window, groups, pieces[i]), kernels, out=rows)
+            finish(rows, bias, relu)
 
         parallel_for(len(pieces), task)
 
@@ -173,54 +203,41 @@ def forward(
 def backward_data(
     g: np.ndarray, w: np.ndarray, input_shape: tuple[int, ...], window: Window2d, groups: int
 ) -> np.ndarray:
-    """Return ∂L/∂x (N, C, H, W) from g = ∂L/∂y (N, K, P, Q).
-
-    Folding needs no columns: sample (r, s) of all windows gets g · w[:, :, r, s], one product, which is added to the
-    pixels that these samples see.  A task takes whole images, for the windows of neighbouring rows overlap in dx.
-    """
+    """Return ∂L/∂x (N, C, H, W) from g = ∂L/∂y (N, K, P, Q)."""
+    problem = Problem(input_shape, len(w), window, groups, g.dtype)
+    if has_few_pixels(problem):
+        return im2col.backward_data(g, w, input_shape, window, groups)
+    pieces = cut(problem, "backward_data")
+    kernels = kernel_matrix(w, groups).reshape(groups, len(w) // groups, *window.kernel, w.shape[1])
+    samples = operand(kernels.transpose(2, 3, 0, 1, 4))  # (R, S, groups, K/groups, C/groups)
+    gradients = by_group(g.transpose(0, 2, 3, 1), groups)
     n, c, height, width = input_shape
-    p, q = window.output_size(height, width)
-    k = w.shape[0]
-    samples = w.reshape(groups, k // groups, c // groups, *window.kernel).transpose(3, 4, 0, 1, 2)
-    samples = np.ascontiguousarray(samples)  # (R, S, groups, K/groups, C/groups)
-    dx = np.zeros((n, height, width, c), g.dtype).transpose(0, 3, 1, 2)
-    by_images: dict[int, list[Chunk]] = {}
-    for chunk in cut(n, p, q, c * g.itemsize, PRODUCT_ROWS):
-        by_images.setdefault(chunk.images.start, []).append(chunk)
-    tasks = list(by_images.values())
+    dx = empty_images(n, c, height, width, g.dtype)
+    pixels = by_group(dx.transpose(0, 2, 3, 1), groups)
 
     def task(i: int) -> None:
-        for chunk in tasks[i]:
-            _add_samples(_pixel_rows(g, chunk, groups), samples, dx[chunk.images], window, chunk.rows)
+        images, rows = pieces[i]
+        _add_samples(gradients[:, images], samples, pixels[:, images, rows], window, rows.start)
 
-    parallel_for(len(tasks), task)
+    parallel_for(len(pieces), task)
     return dx
 
 
-def _add_samples(g: np.ndarray, samples: np.ndarray, dx: np.ndarray, window: Window2d, rows: slice) -> None:
-    """Add to dx what a chunk's g (groups, pixels, K/groups) is worth at each sample of the kernel."""
-    n, c, height, width = dx.shape
-    groups, p = len(g), rows.stop - rows.start
-    _, q = window.output_size(height, width)
-    pixels = by_group(dx.transpose(0, 2, 3, 1), groups)
-    product = scratch("conv sample", (groups, n * p * q, c // groups), dx.dtype)
-    entries = product.reshape(groups, n, p, q, c // groups)
-    top = window.padding[0] - rows.start * window.stride[0]
-    for r, s in window.offsets():
-        multiply(g, samples[r, s], out=product)
-        here, there = _inside(r * window.dilation[0] - top, window.stride[0], height, p)
-        across, along = _inside(s * window.dilation[1] - window.padding[2], window.stride[1], width, q)
-        pixels[:, :, there, along] += entries[:, :, here, across]
-
-
-def _inside(first: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
-    """Which of `count` windows have their sample inside an axis, and where, if window 0's is at `first`."""
-    start = max(0, -(first // stride))
-    stop = max(start, min(count, (size - 1 - first) // stride + 1))
-    where = first + start * stride
-    return slice(start, stop), slice(
-        where, where + (stop - start - 1) * stride + 1 if stop > start else where, stride
-    )
+def _add_samples(g: np.ndarray, samples: np.ndarray, dx: np.ndarray, window: Window2d, first: int) -> None:
+    """Write to rows of dx (groups, n, h, W, C), from number `first` on, what g (groups, n, P, Q, K) is worth there."""
+    groups, n, p, q, k = g.shape
+    height, width, c = dx.shape[2:]
+    dx[...] = 0
+    for r in range(window.kernel[0]):
+        here, there = inside(r * window.dilation[0] - window.padding[0] - first, window.stride[0], height, p)
+        rows = here if n == 1 else slice(0, p)  # of several images all, which are one matrix without a copy
+        matrix = g[:, :, rows].reshape(groups, -1, k)
+        product = scratch("conv sample", (groups, matrix.shape[1], c), dx.dtype)
+        entries = product.reshape(groups, n, -1, q, c)[:, :, here.start - rows.start : here.stop - rows.start]
+        for s in range(window.kernel[1]):
+            across, along = inside(s * window.dilation[1] - window.padding[2], window.stride[1], width, q)
+            multiply(matrix, samples[r, s], out=product)
+            dx[:, :, there, along] += entries[:, :, :, across]
 
 
 def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int) -> np.ndarray:
@@ -228,22 +245,26 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
 
     The chunks are dealt to a fixed number of lanes; each lane sums its own, and the lanes are summed last, in order.
     """
-    n, k, p, q = g.shape
-    pieces = cut(n, p, q, _pixel_bytes(x.shape, window, x.dtype), SUM_ROWS)
+    k = g.shape[1]
+    problem = Problem(x.shape, k, window, groups, x.dtype)
+    if has_few_pixels(problem):
+        return im2col.backward_weight(x, g, window, groups)
+    pieces = cut(problem, "backward_weight")
     shape = (groups, k // groups, window.samples * x.shape[1] // groups)
-    size = k * shape[2] * x.itemsize
-    lanes = _lanes(len(pieces), size)
-    sums = np.zeros((lanes, *shape), x.dtype)
+    lanes = _lanes(len(pieces), math.prod(shape) * x.itemsize)
+    sums = empty((lanes, *shape), x.dtype)
 
     def task(lane: int) -> None:
-        for chunk in pieces[lane::lanes]:
+        for i, chunk in enumerate(pieces[lane::lanes]):
             rows = _pixel_rows(g, chunk, groups).swapaxes(1, 2)
-            product = scratch("conv kernels", shape, x.dtype)
-            np.matmul(rows, _unfold(x, window, groups, chunk), out=product)
-            sums[lane] += product
+            product = scratch("conv kernels", shape, x.dtype) if i else sums[lane]
+            np.matmul(rows, _columns(x, window, groups, chunk), out=product)
+            if i:
+                sums[lane] += product
 
     parallel_for(lanes, task)
-    return sums.sum(axis=0).reshape(k, *window.kernel, -1).transpose(0, 3, 1, 2)
+    total = sums[0] if lanes == 1 else sums.sum(axis=0)
+    return total.reshape(k, *window.kernel, -1).transpose(0, 3, 1, 2)
 
 
 def _lanes(pieces: int, size: int) -> int:

@@ -4,13 +4,14 @@ The model is linear.  A matrix product of (rows × inner) by (inner × columns) 
 for each element of the three matrices, which must be read, packed or written, and one for getting there at all.  Where
 BLAS does not pack (:mod:`minicnn.backend.small_products`) there is another time for a multiply-add, and that is all.  A
 pass over memory takes a time for each byte and for each contiguous run of bytes; each call of NumPy takes a time in
-which other threads wait, for the interpreter is locked::
+which other threads wait, for the interpreter is locked; and so does waking the other threads, if there is work for
+them::
 
-    seconds = Σ over products, passes (count · rates) / threads that find work  +  calls · rate
+    seconds = Σ over products, passes (count · rates) / threads that find work  +  calls · rate  +  waking
 
 So the work is a vector of counts, :func:`counts`, and the rates are measured by solving for them
 (:mod:`minicnn.conv.rates`).  What an algorithm's counts do not show, how well its pieces fit the caches or its calls
-the threads, is one factor for each of its directions, measured too.
+the threads, is one factor for each of its directions, the same on all machines.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..backend.small_products import is_small
+from ..backend.small_products import ROWS, is_small
 from .problem import Direction
 from .work import Work
 
-__all__ = ["DEFAULT", "Rates", "counts", "seconds", "shared_counts"]
+__all__ = ["DEFAULT", "FACTORS", "Rates", "counts", "expected", "seconds", "shared_counts"]
 
 
 class Rates(NamedTuple):
@@ -44,45 +45,50 @@ class Rates(NamedTuple):
     run: float  # contiguous bytes of a pass, however many
     call: float  # of NumPy
     step: float  # of a Python loop
+    sharing: float  # of work among threads
     threads: int
-    factors: tuple[tuple[str, float], ...] = ()  # by "algorithm direction"; 1 where there is none
-
-    def factor(self, name: str, direction: Direction) -> float:
-        """Return what an algorithm's time is multiplied with, for what its counts do not show."""
-        return dict(self.factors).get(f"{name} {direction}", 1.0)
 
 
-KINDS = len(Rates._fields) - 2  # of things that are counted
+KINDS = len(Rates._fields) - 1  # of things that are counted
 
 DEFAULT = Rates(
-    product=2.8e-6,
+    product=2e-7,
     multiply_add=1.4e-11,
-    left=1.6e-10,
-    right=8.1e-10,
-    result=1.5e-10,
-    small=1.9e-11,
-    byte=6.9e-11,
-    run=2.2e-9,
-    call=2.3e-6,
+    left=1.3e-10,
+    right=1.4e-10,
+    result=3.7e-11,
+    small=1e-11,
+    byte=7.4e-11,
+    run=5.2e-9,
+    call=3.3e-6,
     step=4e-7,
+    sharing=0.00017,
     threads=2,
-    factors=(
-        ("fft backward_data", 1.24),
-        ("fft backward_weight", 1.54),
-        ("fft forward", 1.26),
-        ("per_offset backward_data", 0.9),
-        ("per_offset forward", 1.08),
-        ("toeplitz backward_weight", 1.13),
-        ("toeplitz forward", 1.12),
-        ("winograd_2x2 backward_data", 1.25),
-        ("winograd_2x2 backward_weight", 1.5),
-        ("winograd_2x2 forward", 1.31),
-        ("winograd_4x4 backward_data", 1.06),
-        ("winograd_4x4 backward_weight", 1.45),
-        ("winograd_4x4 forward", 1.22),
-    ),
 )
 """Of a 2-core Intel Xeon with AVX-512: what is used where nothing may be measured."""
+
+
+FACTORS = {
+    "fft backward_data": 1.24,
+    "fft backward_weight": 1.54,
+    "fft forward": 1.26,
+    "im2col_chunked backward_data": 0.88,
+    "im2col_chunked backward_weight": 0.96,
+    "im2col_chunked forward": 0.91,
+    "per_offset backward_data": 0.84,
+    "per_offset backward_weight": 0.99,
+    "per_offset forward": 0.93,
+    "toeplitz backward_data": 0.87,
+    "toeplitz backward_weight": 1.04,
+    "toeplitz forward": 0.7,
+    "winograd_2x2 backward_data": 1.12,
+    "winograd_2x2 backward_weight": 1.21,
+    "winograd_2x2 forward": 1.13,
+    "winograd_4x4 backward_data": 1.18,
+    "winograd_4x4 backward_weight": 1.2,
+    "winograd_4x4 forward": 1.22,
+}
+"""What an algorithm's seconds are multiplied with, 1 where nothing stands; from all models' convolutions at batch 8."""
 
 
 def counts(work: Work) -> np.ndarray:
@@ -92,24 +98,27 @@ def counts(work: Work) -> np.ndarray:
     --------
     >>> from minicnn.conv.work import Pass, Product
     >>> counts(Work((Product(2, 500, 400, 300),), (Pass(moved=800, run=80),), calls=3)).astype(int).tolist()
-    [2, 120000000, 400000, 240000, 300000, 0, 800, 10, 3, 0]
+    [2, 120000000, 400000, 240000, 300000, 0, 800, 10, 3, 0, 0]
     """
     total = np.zeros(KINDS)
     for count, rows, inner, columns in work.products:
         total[0] += count
         if is_small(rows, inner, columns):
             total[5] += count * rows * inner * columns
+            total[3] += count * -(-rows // ROWS) * inner * columns
         else:
             total[1] += count * rows * inner * columns
             total[2:5] += count * rows * inner, count * inner * columns, count * rows * columns
     for moved, run in work.passes:
         total[6:8] += moved, moved / max(run, 1)
-    total[8:] = work.calls, work.steps
+    total[8:10] = work.calls, work.steps
     return total
 
 
 def shared_counts(work: Work, threads: int) -> np.ndarray:
     """Return the counts that the busiest thread has, in effect: products and passes are shared, calls are not.
+
+    And whether they are shared at all is the last count.
 
     Examples
     --------
@@ -119,6 +128,7 @@ def shared_counts(work: Work, threads: int) -> np.ndarray:
     """
     total, tasks = counts(work), max(work.tasks, 1)
     total[:8] *= math.ceil(tasks / threads) / tasks
+    total[10] = min(tasks, threads) > 1
     return total
 
 
@@ -131,3 +141,8 @@ def seconds(work: Work, rates: Rates) -> float:
     5.0
     """
     return float(shared_counts(work, rates.threads) @ rates[:KINDS])
+
+
+def expected(name: str, direction: Direction, work: Work, rates: Rates) -> float:
+    """Return the seconds that the model expects an algorithm's direction to take for its work."""
+    return FACTORS.get(f"{name} {direction}", 1.0) * seconds(work, rates)

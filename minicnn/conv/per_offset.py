@@ -39,7 +39,7 @@ from ..backend.small_products import are_small, multiply, operand
 from ..backend.workspace import scratch
 from ..geometry import Window2d
 from . import im2col_chunked
-from .chunks import Chunk, cut, slab
+from .chunks import Chunk, cut, slab, split
 from .counted import images_and_rows, products, slab_bytes
 from .im2col import by_group
 from .problem import Direction, Problem
@@ -49,9 +49,10 @@ from .work import Pass, Work
 
 __all__ = ["backward_data", "backward_weight", "forward", "supports", "work"]
 
-ROWS = 2048  # pixels of a chunk: products of fewer rows spend their time reading the kernels
-FEWEST_ROWS = 256  # where the pixels make one chunk only, it is halved, if this many are left;
-NARROWEST = 64  # and else the kernels are, if this many are left: two threads at least have work
+ROWS = 4096  # pixels of a chunk: products of fewer rows spend their time reading the kernels
+SHARED = 1 << 24  # multiply-adds that are worth a second thread: if all pixels make one chunk, it is halved
+FEWEST_ROWS = 256  # where so many pixels are left,
+NARROWEST = 64  # and else the kernels are, where so many are left
 LANES = 8  # partial sums of dw, each the work of one task
 LANE_BYTES = 1 << 26  # all lanes together
 
@@ -114,8 +115,7 @@ def _work_for_images(problem: Problem, backward: bool) -> Work:
     groups, size, samples = problem.groups, problem.dtype.itemsize, problem.window.samples
     (_, c, _, _), (n, k, p, q) = problem.input_shape, problem.output_shape
     inner, outer = (k // groups, c // groups) if backward else (c // groups, k // groups)
-    pieces = _cut(n, p, q)
-    blocks = _blocks(outer, len(pieces))
+    pieces, blocks = _cut(n, p, q, outer, samples * groups * inner)
     laid_out, rooms, private = _layout(problem, pieces, blocks)
     grids = [_Grid(problem.window, *images_and_rows(chunk), q) for chunk in pieces]
     pixel = groups * _widest(blocks) * size
@@ -142,8 +142,7 @@ def _work_for_images(problem: Problem, backward: bool) -> Work:
 def _work_for_kernels(problem: Problem) -> Work:
     groups, size, samples = problem.groups, problem.dtype.itemsize, problem.window.samples
     (_, c, _, _), (n, k, p, q) = problem.input_shape, problem.output_shape
-    pieces = _cut(n, p, q)
-    blocks = _blocks(k // groups, len(pieces))
+    pieces, blocks = _cut(n, p, q, k // groups, samples * c)
     kernels = samples * k * c // groups * size
     lanes = _lanes(len(pieces), kernels)
     grids = [_Grid(problem.window, *images_and_rows(chunk), q) for chunk in pieces]
@@ -230,8 +229,7 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
     """
     n, k, p, q = g.shape
     c = x.shape[1] // groups
-    pieces = _cut(n, p, q)
-    blocks = _blocks(k // groups, len(pieces))
+    pieces, blocks = _cut(n, p, q, k // groups, window.samples * x.shape[1])
     lanes = _lanes(len(pieces), window.samples * k * c * x.itemsize)
     sums = np.zeros((lanes, groups, k // groups, *window.kernel, c), x.dtype)
 
@@ -251,17 +249,18 @@ def _is_pointwise(window: Window2d) -> bool:
     return window.kernel == window.stride == (1, 1) and not any(window.padding)
 
 
-def _cut(n: int, p: int, q: int) -> list[Chunk]:
-    """Cut N images of P×Q output pixels into chunks of about the same size."""
+def _cut(n: int, p: int, q: int, kernels: int, terms: int) -> tuple[list[Chunk], list[slice]]:
+    """Cut N images of P×Q output pixels into chunks of about the same size, and a group's kernels into blocks.
+
+    Of all groups together, `terms` are multiplied and added for a kernel of each at one pixel.
+    """
     pixels = n * p * q
-    count = max(-(-pixels // ROWS), min(2, pixels // FEWEST_ROWS), 1)
-    return cut(n, p, q, -(-pixels // count))
-
-
-def _blocks(kernels: int, chunks: int) -> list[slice]:
-    """Cut a group's kernels into blocks, where there are too few chunks for two threads."""
-    count = 2 if chunks < 2 and kernels >= 2 * NARROWEST else 1
-    return [slice(kernels * i // count, kernels * (i + 1) // count) for i in range(count)]
+    shared = pixels * terms * kernels >= SHARED
+    halves = 2 if shared and pixels >= 2 * FEWEST_ROWS else 1
+    count = max(-(-pixels // ROWS), halves, 1)
+    chunks = cut(n, p, q, -(-pixels // count), paired=shared and pixels > ROWS)
+    blocks = 2 if shared and len(chunks) == 1 and kernels >= 2 * NARROWEST else 1
+    return chunks, split(kernels, blocks)
 
 
 def _lanes(chunks: int, kernel_bytes: int) -> int:
@@ -308,9 +307,8 @@ def _convolve(
     The result goes into y (N, K, P, Q), which is in channels-last memory.
     """
     n, _, p, q = y.shape
-    groups, _, width = kernels.shape[2:]
-    pieces = _cut(n, p, q)
-    blocks = _blocks(width, len(pieces))
+    groups, inner, outer = kernels.shape[2:]
+    pieces, blocks = _cut(n, p, q, outer, window.samples * groups * inner)
 
     def task(i: int) -> None:
         chunk, block = pieces[i // len(blocks)], blocks[i % len(blocks)]

@@ -2,8 +2,7 @@
 
 The algorithms are timed on a few small problems, for half a second in all, and the rates are those with which the model
 comes closest to the times: the non-negative least squares of predicted/measured − 1, drawn a little towards the default
-rates where the problems tell nothing.  The median of what is then left over for each algorithm's direction is, half
-way from the default, its factor.
+rates, for small problems are not like all others.
 
 They are kept in the user's cache.  The file is made anew for another processor, BLAS, version of NumPy or of the
 algorithms.  The environment variable MINICNN_RATES overrides all of this: ``default`` for rates written down in the
@@ -32,14 +31,14 @@ from ..backend.machine import blas_name, cpu_name
 from ..backend.parallel import get_num_threads
 from ..geometry import Window2d
 from .algorithms import ALGORITHMS
-from .model import DEFAULT, KINDS, Rates, shared_counts
+from .model import DEFAULT, FACTORS, KINDS, Rates, shared_counts
 from .problem import DIRECTIONS, Problem
 
 __all__ = ["calibrate", "rates"]
 
-VERSION = 3  # of the model and of the algorithms' descriptions of their work: to be raised when they change
+VERSION = 5  # of the model and of the algorithms' descriptions of their work: to be raised when they change
 SECONDS = 0.5  # of measuring
-PULL = 0.03  # towards the default rates, as a part of the weight of one measurement
+PULL = 0.3  # towards the default rates, as a part of the weight of one measurement
 
 SHAPES = [  # input (N, C, H, W), K, kernel, stride, padding
     ((2, 64, 56, 56), 64, 3, 1, 1),
@@ -114,9 +113,8 @@ def _read(path: Path) -> Rates:
     record = json.loads(path.read_text())
     if record["of"] != _identity():
         raise _Outdated
-    found = Rates(**record["rates"] | {"factors": tuple(sorted(record["rates"]["factors"].items()))})
-    numbers = (*found[:-1], *dict(found.factors).values())
-    if not all(isinstance(rate, int | float) and math.isfinite(rate) and rate >= 0 for rate in numbers):
+    found = Rates(**record["rates"])
+    if not all(isinstance(rate, int | float) and math.isfinite(rate) and rate >= 0 for rate in found[:KINDS]):
         raise ValueError(f"a rate is a finite number of at least 0, got {found}")
     if not isinstance(found.threads, int) or found.threads < 1:
         raise ValueError(f"threads must be an int of at least 1, got {found.threads}")
@@ -128,8 +126,7 @@ def _keep(path: Path, found: Rates) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            rates = found._asdict() | {"factors": dict(found.factors)}
-            temporary.write_text(json.dumps({"of": _identity(), "rates": rates}, indent=1) + "\n")
+            temporary.write_text(json.dumps({"of": _identity(), "rates": found._asdict()}, indent=1) + "\n")
     except OSError:
         pass
 
@@ -162,7 +159,7 @@ class _Timed(NamedTuple):
 
 
 def _measured() -> Rates:
-    """Time the algorithms on the small problems, and solve for the rates and the factors."""
+    """Time the algorithms on the small problems, and solve for the rates."""
     runs = [run for shape in SHAPES for run in _runs(*shape)]
     fastest = np.full(len(runs), math.inf)
     for run in runs:  # the first call allocates, and loads code
@@ -173,14 +170,8 @@ def _measured() -> Rates:
             start = time.perf_counter()
             run.call()
             fastest[i] = min(fastest[i], time.perf_counter() - start)
-    system = np.array([run.counts for run in runs])
-    rates = _solved(system, fastest)
-    factors = dict(DEFAULT.factors)
-    for name in dict.fromkeys(run.name for run in runs):
-        mine = [i for i, run in enumerate(runs) if run.name == name]
-        found = float(np.median(fastest[mine] / (system[mine] @ rates)))
-        factors[name] = math.sqrt(found * factors.get(name, 1))  # half measured: there are few runs of each
-    return Rates(*rates.tolist(), threads=get_num_threads(), factors=tuple(sorted(factors.items())))
+    system = np.array([run.counts * FACTORS.get(run.name, 1) for run in runs])
+    return Rates(*_solved(system, fastest).tolist(), threads=get_num_threads())
 
 
 def _runs(

@@ -1,4 +1,4 @@
-"""Convolution of small pictures with few channels: im2col with windows that give several output columns at once.
+"""Convolution of small pictures with few channels: windows that give several output columns at once, and no columns.
 
 On LeNet's layers im2col spends its time copying: a window's row is 5 pixels of one channel, 20 bytes, and the product
 that follows is 6 columns wide.  Both mend if a window is made wider than the kernel, to serve B neighbouring outputs of
@@ -12,66 +12,89 @@ the same along each diagonal of blocks: a block Toeplitz matrix.  For B = 3, S =
     y[q + 2, k]   ⎣                  w[k, 0] w[k, 1] ⎦                         at s' = b·stride + s·dilation
 
 So toeplitz is im2col of another convolution, with B·K kernels (R, S') that are mostly zeros and the stride B times as
-wide.  With X the columns of that one, a row for each block, and T the matrix of its kernels (B·K, R·S'·C)::
+wide.  The images are copied once, into *strips*: the pixels that the j-th block of every row sees, row below row.  In a
+strip what a window sees is one run of R·S'·C numbers, for its rows are neighbours, and the next image's is a fixed
+distance away.  So the columns X of a block in a row, one row for each image, are a view, and nothing is unfolded::
 
-    y = X · Tᵀ,      dx = fold(g · T),      dw = Σ over the blocks' b of (gᵀ · X) along the bands
+    strip of a block, of an image     row 0 │ row 1 │ row 2 │ row 3 …      S'·C numbers each
+    X for row 0 of y                  ╰────── R = 3 ────────╯
+    X for row 1 of y                          ╰────── R = 3 ────────╯              y = X · Tᵀ
 
-the last because T depends linearly on w: each weight is copied to B places, so its gradient is the sum of theirs.
+dx is made in the same way.  The rows of g that see a row of the images are neighbours too, so with G the columns of g,
+in strips B wide with R − 1 rows of zeros above and below, and the rows of the kernel turned round::
 
-Cost: 2·N·K·P·Q·C·R·S' FLOPs, S'/S times those of im2col, for copies B·S/S' times fewer, in longer runs.  B is the
-divisor of Q at which the two together cost least, by :func:`block`.  Workspace, a thread: a slab of pixels and the
-columns of one chunk, a quarter of a megabyte; for dx instead of the slab some whole images with their padding.
-Shared: T; for dw one sum of T's size a lane, at most 8.  Groups are left to the other algorithms.
+    dx = fold(G · T'),      T'[(r, b, k), (s', c)] = T[(b, k), (R − 1 − r, s', c)]
+
+where only the blocks' shares along a row overlap, and are added.  (With a stride there are rows of zeros in between,
+too.)  For dw the columns are copied, so that their products are long::
+
+    dw = Σ over the blocks' b of (gᵀ · X) along the bands
+
+because T depends linearly on w: each weight is copied to B places, so its gradient is the sum of theirs.
+
+All that Python does is to make a few views; a task is two or three calls of NumPy, for at such sizes threads that take
+turns at the interpreter's lock lose more than they win.
+
+Cost: 2·N·K·P·Q·C·R·S' FLOPs, S'/S times those of im2col, in dx with H in place of P, for a copy of S'/B times the
+images.  B is the divisor of Q at which the two together cost least, by :func:`block`.  As the rows of a product are
+images, it takes some of them to be fast.  Workspace, a thread: the strips of one piece, half a megabyte, or for dw the
+columns of one chunk, a megabyte and a half.  Shared: T; the images with their padding, if they have any; for dx the
+blocks' shares, S'/B times dx; for dw one sum of T's size a lane, at most 8.  Groups and kernels whose rows are not
+neighbours are left to the other algorithms.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import groupby
+from collections import Counter
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
-from ..backend.small_products import are_small, multiply, operand
+from ..backend.pooling import inside
+from ..backend.small_products import multiply_tall, tall_blocks, tall_products
 from ..backend.workspace import scratch
 from ..geometry import Window2d
-from .chunks import Chunk, cut, slab
+from .chunks import Chunk, cut, even, slab
 from .counted import images_and_rows, products, slab_bytes
 from .im2col import windows
 from .problem import Direction, No, Problem
 from .result import channels_last
 from .tail import finish
-from .work import Pass, Work
+from .work import Pass, Product, Work
 
 __all__ = ["backward_data", "backward_weight", "block", "forward", "supports", "work"]
 
-CHUNK_BYTES = 1 << 18  # a chunk's columns: a small layer makes enough of them for all threads
-ROWS = 256  # but at least as many blocks as make reading the kernels worthwhile
+IMAGES = 32  # of a piece, at most: the rows of a product
+STRIP_BYTES = 1 << 19  # of a piece: fewer blocks of its images, if need be
+COLUMN_BYTES = 3 << 19  # of a chunk for dw
+FOLD_BYTES = 1 << 21  # of the shares that one task adds up
 LANES = 8  # partial sums of dw, each the work of one task
+Piece = tuple[slice, slice]  # some images, and some blocks of each of their rows
+
 # What the zeros are weighed against, in multiply-adds that take the same time (Intel Xeon, AVX-512, float32):
-NARROW = 30  # to copy a number and to bring it to a product
-RUN = {
-    "forward": 512,
-    "backward_data": 3072,
-    "backward_weight": 512,
-}  # to begin a run that is copied, or added
+NARROW = 4  # to copy a number and to bring it to a product
+RUN = 300  # to begin a run that is copied, and a row of a product
 
 
-def block(window: Window2d, channels: int, kernels: int, columns: int, direction: Direction) -> int:
+@lru_cache(maxsize=1 << 10)
+def block(window: Window2d, channels: int, kernels: int, columns: int) -> int:
     """Return B, the outputs of a row that one product gives: the divisor of `columns` (Q) that costs least.
 
     Examples
     --------
     >>> window = Window2d.of("conv2d", kernel_size=5)
-    >>> block(window, 1, 6, 28, "forward"), block(window, 6, 16, 10, "forward"), block(window, 64, 64, 56, "forward")
-    (14, 5, 1)
+    >>> block(window, 1, 6, 28), block(window, 6, 16, 10), block(window, 64, 64, 56)
+    (7, 2, 1)
     """
 
     def cost(b: int) -> float:
         run = ((b - 1) * window.stride[1] + window.extent[1]) * channels
-        return (run * (b * kernels + NARROW) + RUN[direction]) / b
+        return (run * (b * kernels + NARROW) + RUN) / b
 
     return min((b for b in range(1, columns + 1) if columns % b == 0), key=cost)
 
@@ -80,61 +103,119 @@ def supports(problem: Problem, direction: Direction) -> Literal[True] | No:
     """Whether this can compute a problem; if not, the reason."""
     if problem.groups != 1:
         return No(f"groups must be 1, got {problem.groups}")
+    if problem.window.dilation[0] != 1:
+        return No(f"the kernel's rows must be neighbours, got dilation {problem.window.dilation}")
     return True
 
 
 def work(problem: Problem, direction: Direction) -> Work:
     """Return what it does for a problem that it supports, whose arrays are in channels-last memory."""
-    (_, c, _, _), (n, k, p, q) = problem.input_shape, problem.output_shape
-    itemsize, outputs = problem.dtype.itemsize, block(problem.window, c, k, q, direction)
-    wide, blocks = _widened(problem.window, outputs), q // outputs
-    inner, outer, run = wide.samples * c, outputs * k, wide.kernel[1] * c * itemsize
-    matrix = outer * inner * itemsize
-    pieces = _cut(n, p, blocks, inner * itemsize)
-    rows = [math.prod(images_and_rows(chunk)) * blocks for chunk in pieces]
-    columns = [m * inner * itemsize for m in rows]
-    if direction == "backward_data":
-        height, width = _reach(wide, p, blocks)
-        rooms = [images_and_rows(chunk)[0] * height * width * c * itemsize for chunk in pieces]
-        return Work(
-            products((m, outer, inner) for m in rows),
-            (Pass(2 * sum(columns), run), Pass(2 * sum(rooms), width * c * itemsize)),
-            tasks=len(_by_images(pieces)),
-            calls=len(pieces) * (6 + wide.kernel[0] * blocks),
-            shared=matrix,
-            private=max(columns, default=0) + max(rooms, default=0),
-        )
-    slabs = [slab_bytes(problem, wide, chunk, blocks) for chunk in pieces]
-    passes = Pass(sum(columns), run), Pass(sum(slabs), _reach(wide, 1, blocks)[1] * c * itemsize)
-    private = max(columns, default=0) + max(slabs, default=0)
-    if direction == "forward":
-        return Work(
-            products((m, inner, outer) for m in rows),
-            (*passes, Pass(n * k * p * q * itemsize, outer * itemsize)),
-            tasks=len(pieces),
-            calls=8 * len(pieces),
-            shared=matrix
-            * (2 if are_small(inner, outer) else 1),  # turned for the products, where that helps
-            private=private,
-        )
-    lanes = _lanes(pieces)
+    (_, c, _, _), (_, k, _, q) = problem.input_shape, problem.output_shape
+    outputs = block(problem.window, c, k, q)
+    wide = _widened(problem.window, outputs)
+    count = {
+        "forward": _work_for_y,
+        "backward_data": _work_for_dx,
+        "backward_weight": _work_for_dw,
+    }
+    return count[direction](problem, wide, outputs)
+
+
+def _work_for_y(problem: Problem, wide: Window2d, outputs: int) -> Work:
+    (_, c, _, _), (n, k, p, q), size = problem.input_shape, problem.output_shape, problem.dtype.itemsize
+    run, blocks = wide.kernel[1] * c, q // outputs
+    inner, outer, strip = wide.kernel[0] * run, outputs * k, _reach(wide, p, blocks)[0] * run * size
+    pieces = _pieces(n, blocks, strip)
+    slab = _slab(problem, wide, blocks)
     return Work(
-        products((outer, m, inner) for m in rows),
-        (*passes, Pass((len(pieces) + 2 * lanes) * matrix, matrix)),
-        tasks=lanes,
-        calls=8 * len(pieces),
-        shared=(lanes + 1) * matrix,  # the lanes, and their sum
-        private=private + matrix,
+        _stacks(pieces, p, inner, outer),
+        (slab, Pass(n * blocks * strip, run * size), Pass(n * k * p * q * size, outer * size)),
+        tasks=len(pieces),
+        calls=8 + 3 * len(pieces),
+        shared=slab.moved + 2 * inner * outer * size,
+        private=_most(pieces) * strip,
     )
+
+
+def _work_for_dx(problem: Problem, wide: Window2d, outputs: int) -> Work:
+    (_, c, height, width), (n, k, p, q) = problem.input_shape, problem.output_shape
+    size, blocks = problem.dtype.itemsize, q // outputs
+    inner, run = wide.kernel[0] * outputs * k, wide.kernel[1] * c
+    strip = (height + wide.kernel[0] - 1) * outputs * k * size
+    pieces = _pieces(n, blocks, strip)
+    shares = n * blocks * height * run * size
+    return Work(
+        _stacks(pieces, height, inner, run),
+        (
+            Pass(n * blocks * strip + n * k * p * q * size, outputs * k * size),
+            Pass(shares + n * c * height * width * size, run * size),
+        ),
+        tasks=len(pieces),
+        calls=8 + 3 * len(pieces) + blocks,
+        shared=shares + 2 * inner * run * size,
+        private=_most(pieces) * strip,
+    )
+
+
+def _work_for_dw(problem: Problem, wide: Window2d, outputs: int) -> Work:
+    (_, c, _, _), (n, k, p, q), size = problem.input_shape, problem.output_shape, problem.dtype.itemsize
+    inner, outer, blocks = wide.samples * c, outputs * k, q // outputs
+    matrix = inner * outer * size
+    chunks = _cut(n, p, blocks, inner * size)
+    lanes = _lanes(chunks)
+    rows = [math.prod(images_and_rows(chunk)) * blocks for chunk in chunks]
+    slab, longest = _slab(problem, wide, blocks), max(rows, default=0)
+    added = len(chunks) - lanes + 2 * lanes  # to a lane's sum; the lanes set to 0 and summed
+    return Work(
+        products(product for m in rows for product in tall_products(m, outer, inner)),
+        (
+            slab,
+            Pass(sum(rows) * inner * size, wide.kernel[1] * c * size),
+            Pass((added + sum(tall_blocks(m, outer, inner) for m in rows)) * matrix, matrix),
+        ),
+        tasks=lanes,
+        calls=8 + 5 * len(chunks),
+        shared=slab.moved + (lanes + 1) * matrix,  # the lanes, and their sum
+        private=longest * inner * size
+        + ((len(chunks) > lanes) + tall_blocks(longest, outer, inner)) * matrix,
+    )
+
+
+def _slab(problem: Problem, wide: Window2d, blocks: int) -> Pass:
+    """Count the copying of the images with their padding, where they have any."""
+    n, _, p, _ = problem.output_shape
+    everything = Chunk(slice(0, n), slice(0, p))
+    run = _reach(wide, p, blocks)[1] * problem.input_shape[1] * problem.dtype.itemsize
+    return Pass(slab_bytes(problem, wide, everything, blocks), run)
+
+
+def _reach(wide: Window2d, p: int, blocks: int) -> tuple[int, int]:
+    """Return the size of the padded image that all windows together see."""
+    return (p - 1) * wide.stride[0] + wide.extent[0], (blocks - 1) * wide.stride[1] + wide.extent[1]
+
+
+def _stacks(pieces: list[Piece], rows: int, inner: int, columns: int) -> tuple[Product, ...]:
+    """Count the products of each row of each block."""
+    counts: Counter[int] = Counter()
+    for images, few in pieces:
+        counts[_length(images)] += _length(few) * rows
+    return tuple(Product(count, n, inner, columns) for n, count in counts.items())
+
+
+def _most(pieces: list[Piece]) -> int:
+    """Return how many strips the largest piece has."""
+    return max((_length(images) * _length(few) for images, few in pieces), default=0)
+
+
+def _length(some: slice) -> int:
+    return some.stop - some.start
 
 
 def _widened(window: Window2d, outputs: int) -> Window2d:
     """Return the window that sees what so many neighbours in a row see."""
-    (stride_h, stride_w), (dilation_h, _) = window.stride, window.dilation
-    columns = (outputs - 1) * stride_w + window.extent[1]
-    return Window2d(
-        (window.kernel[0], columns), (stride_h, outputs * stride_w), window.padding, (dilation_h, 1)
-    )
+    columns = (outputs - 1) * window.stride[1] + window.extent[1]
+    stride_h, stride_w = window.stride
+    return Window2d((window.kernel[0], columns), (stride_h, outputs * stride_w), window.padding)
 
 
 def _bands(t: np.ndarray, window: Window2d) -> np.ndarray:
@@ -149,33 +230,39 @@ def _bands(t: np.ndarray, window: Window2d) -> np.ndarray:
 
 
 def _toeplitz(w: np.ndarray, window: Window2d, outputs: int) -> np.ndarray:
-    """Return T (B·K, R·S'·C) of the kernels w (K, C, R, S), for blocks of so many outputs."""
+    """Return T (B, K, R, S', C) of the kernels w (K, C, R, S), for blocks of so many outputs."""
     k, c, r, _ = w.shape
     t = np.zeros((outputs, k, r, _widened(window, outputs).kernel[1], c), w.dtype)
     _bands(t, window)[...] = w.transpose(0, 2, 3, 1)
-    return t.reshape(outputs * k, -1)
+    return t
 
 
-def _cut(n: int, p: int, blocks: int, row_bytes: int) -> list[Chunk]:
-    return cut(n, p, blocks, max(CHUNK_BYTES // row_bytes, ROWS))
+def _pieces(n: int, blocks: int, strip_bytes: int) -> list[Piece]:
+    """Cut N images into pieces: some blocks, `strip_bytes` of an image's strips each, of some images."""
+    most = max(1, STRIP_BYTES // (min(n, IMAGES) * strip_bytes or 1))
+    return [(images, few) for images in even(n, IMAGES) for few in even(blocks, most)]
 
 
-def _lanes(pieces: list[Chunk]) -> int:
-    return max(1, min(LANES, len(pieces)))
+def _by_block(y: np.ndarray, outputs: int) -> np.ndarray:
+    """Return y (N, K, P, Q) as (N, P, blocks, B·K): a view if y is in channels-last memory."""
+    n, k, p, q = y.shape
+    return y.transpose(0, 2, 3, 1).reshape(n, p, q // outputs, outputs * k)
 
 
-def _unfold(x: np.ndarray, wide: Window2d, chunk: Chunk, blocks: int) -> np.ndarray:
-    """Return a chunk's columns (rows, R·S'·C), valid until this thread's next call."""
-    pixels = slab(x, chunk.images, wide.seen(0, chunk.rows), wide.seen(1, slice(0, blocks)))
-    seen = windows(pixels, wide, chunk.rows.stop - chunk.rows.start, blocks)
-    columns = scratch("conv columns", seen.shape, x.dtype)
-    np.copyto(columns, seen)
-    return columns.reshape(-1, wide.samples * x.shape[1])
+def _see(x: np.ndarray, wide: Window2d, rows: int, blocks: int) -> np.ndarray:
+    """Return the padded pixels that all windows see, channels last."""
+    return slab(x, slice(None), wide.seen(0, slice(0, rows)), wide.seen(1, slice(0, blocks)))
 
 
-def _by_block(y: np.ndarray, chunk: Chunk, outputs: int) -> np.ndarray:
-    """Return a chunk of y (N, K, P, Q) as (rows, B·K): a view if y is in channels-last memory."""
-    return y[chunk.images, :, chunk.rows].transpose(0, 2, 3, 1).reshape(-1, outputs * y.shape[1])
+def _columns(strips: np.ndarray, kernel_rows: int, stride: int, rows: int) -> np.ndarray:
+    """View strips (blocks, N, H', S', C) as what the windows of each row see: (blocks, rows, N, kernel_rows·S'·C)."""
+    blocks, n, _, *run = strips.shape
+    along_block, along_n, along_row, *_ = strips.strides
+    return as_strided(
+        strips,
+        (blocks, rows, n, kernel_rows * math.prod(run)),
+        (along_block, along_row * stride, along_n, strips.itemsize),
+    )
 
 
 def forward(
@@ -192,19 +279,27 @@ def forward(
     With `relu`, its positive part.
     """
     n, k, p, q = out.shape
-    outputs = block(window, x.shape[1], k, q, "forward")
+    outputs = block(window, x.shape[1], k, q)
     wide, blocks = _widened(window, outputs), q // outputs
-    kernels = _toeplitz(w, window, outputs)
-    columns = operand(kernels.T)
-    bias = None if b is None else np.tile(b, outputs)
-    pieces = _cut(n, p, blocks, kernels[0].nbytes)
+    matrix = np.ascontiguousarray(_toeplitz(w, window, outputs).reshape(outputs * k, -1).T)
+    bias = None if b is None else np.tile(b, q).reshape(blocks, -1)
+
+    pixels = _see(x, wide, p, blocks)  # (N, H', W', C)
+    row = Window2d((1, wide.kernel[1]), (1, wide.stride[1]))
+    seen = windows(pixels, row, pixels.shape[1], blocks)[:, :, :, 0].transpose(2, 0, 1, 3, 4)
+    pieces = _pieces(n, blocks, seen[:1, :1].nbytes)
 
     with channels_last(out) as y:
+        results = _by_block(y, outputs)
 
         def task(i: int) -> None:
-            rows = _by_block(y, pieces[i], outputs)
-            multiply(_unfold(x, wide, pieces[i], blocks), columns, out=rows)
-            finish(rows, bias, relu)
+            images, few = pieces[i]
+            mine = results[images, :, few]
+            strips = scratch("conv strips", seen[few, images].shape, x.dtype)
+            np.copyto(strips, seen[few, images])
+            columns = _columns(strips, wide.kernel[0], wide.stride[0], p)
+            np.matmul(columns, matrix, out=mine.transpose(2, 1, 0, 3))
+            finish(mine, None if bias is None else bias[few], relu)
 
         parallel_for(len(pieces), task)
 
@@ -212,54 +307,49 @@ def forward(
 def backward_data(
     g: np.ndarray, w: np.ndarray, input_shape: tuple[int, ...], window: Window2d, groups: int
 ) -> np.ndarray:
-    """Return ∂L/∂x (N, C, H, W) from g = ∂L/∂y (N, K, P, Q).
-
-    A task takes whole images, for the windows of neighbouring rows overlap in dx.
-    """
+    """Return ∂L/∂x (N, C, H, W) from g = ∂L/∂y (N, K, P, Q)."""
     n, c, height, width = input_shape
     _, k, p, q = g.shape
-    outputs = block(window, c, k, q, "backward_data")
+    outputs = block(window, c, k, q)
     wide, blocks = _widened(window, outputs), q // outputs
-    kernels = _toeplitz(w, window, outputs)
-    dx = np.zeros((n, height, width, c), g.dtype)
-    tasks = _by_images(_cut(n, p, blocks, kernels[0].nbytes))
+    kernel_rows, run = wide.kernel[0], wide.kernel[1] * c
+    turned = _toeplitz(w, window, outputs)[:, :, ::-1].transpose(2, 0, 1, 3, 4)
+    matrix = np.ascontiguousarray(turned).reshape(-1, run)
+
+    upstream = _by_block(g, outputs).transpose(2, 0, 1, 3)
+    rows = height + kernel_rows - 1
+    here, there = inside(kernel_rows - 1 - window.padding[0], window.stride[0], rows, p)
+    shares = scratch("conv shares", (blocks, n, height, run), g.dtype)
+    pieces = _pieces(n, blocks, rows * outputs * k * g.itemsize)
 
     def task(i: int) -> None:
-        mine = dx[tasks[i][0].images]
-        room = scratch("conv room", (len(mine), *_reach(wide, p, blocks), c), dx.dtype)
-        room[...] = 0
-        for chunk in tasks[i]:
-            rows = _by_block(g, chunk, outputs)
-            columns = scratch("conv columns", (len(rows), kernels.shape[1]), dx.dtype)
-            multiply(rows, kernels, out=columns)
-            _fold(columns, room, wide, chunk)
-        inside = room[:, wide.padding[0] :, wide.padding[2] :][:, :height, :width]
-        mine[:, : inside.shape[1], : inside.shape[2]] = inside
+        images, few = pieces[i]
+        mine = shares[few, images]
+        strips = scratch("conv strips", (*mine.shape[:2], rows, outputs * k), g.dtype)
+        strips[...] = 0
+        strips[:, :, there] = upstream[few, images, here]
+        np.matmul(_columns(strips, kernel_rows, 1, height), matrix, out=mine.swapaxes(1, 2))
 
-    parallel_for(len(tasks), task)
-    return dx.transpose(0, 3, 1, 2)
+    parallel_for(len(pieces), task)
+    dx = empty_images(n, c, height, width, g.dtype)
+    _fold(shares.reshape(blocks, n, height, wide.kernel[1], c), dx.transpose(0, 2, 3, 1), wide)
+    return dx
 
 
-def _by_images(pieces: list[Chunk]) -> list[list[Chunk]]:
-    return [list(chunks) for _, chunks in groupby(pieces, key=lambda chunk: chunk.images.start)]
+def _fold(shares: np.ndarray, dx: np.ndarray, wide: Window2d) -> None:
+    """Add the blocks' shares (blocks, N, H, S', C) up at the pixels (N, H, W, C) that they come from."""
+    images = even(len(dx), max(1, FOLD_BYTES // (shares[:, :1].nbytes or 1)))
+    seen = [wide.seen(1, slice(i, i + 1)) for i in range(len(shares))]
 
+    def task(i: int) -> None:
+        mine = dx[images[i]]
+        mine[...] = 0
+        for share, place in zip(shares[:, images[i]], seen, strict=True):  # in turn, for neighbours overlap
+            start = max(place.start, 0)
+            stop = max(min(place.stop, dx.shape[2]), start)
+            mine[:, :, start:stop] += share[:, :, start - place.start : stop - place.start]
 
-def _reach(wide: Window2d, p: int, blocks: int) -> tuple[int, int]:
-    """Return the size of the padded image that all windows together see."""
-    return (p - 1) * wide.stride[0] + wide.extent[0], (blocks - 1) * wide.stride[1] + wide.extent[1]
-
-
-def _fold(columns: np.ndarray, room: np.ndarray, wide: Window2d, chunk: Chunk) -> None:
-    """Add a chunk's columns (rows, R·S'·C) to the pixels of `room` (n, H', W', C) that they come from."""
-    n, _, _, c = room.shape
-    rows, (kernel_rows, seen) = chunk.rows.stop - chunk.rows.start, wide.kernel
-    entries = columns.reshape(n, rows, -1, kernel_rows, seen, c)
-    stride_h, stride_w = wide.stride
-    for r in range(kernel_rows):
-        first = chunk.rows.start * stride_h + r * wide.dilation[0]
-        pixels = room[:, first : first + (rows - 1) * stride_h + 1 : stride_h]
-        for i in range(entries.shape[2]):  # one block after the other, for neighbours overlap
-            pixels[:, :, i * stride_w : i * stride_w + seen] += entries[:, :, i, r]
+    parallel_for(len(images), task)
 
 
 def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int) -> np.ndarray:
@@ -268,19 +358,33 @@ def backward_weight(x: np.ndarray, g: np.ndarray, window: Window2d, groups: int)
     The chunks are dealt to a fixed number of lanes; each lane sums its own, and the lanes are summed last, in order.
     """
     (n, k, p, q), c = g.shape, x.shape[1]
-    outputs = block(window, c, k, q, "backward_weight")
+    outputs = block(window, c, k, q)
     wide, blocks = _widened(window, outputs), q // outputs
+    seen, gradients = windows(_see(x, wide, p, blocks), wide, p, blocks), _by_block(g, outputs)
     shape = outputs * k, wide.samples * c
-    pieces = _cut(n, p, blocks, shape[1] * x.itemsize)
-    lanes = _lanes(pieces)
+    chunks = _cut(n, p, blocks, shape[1] * x.itemsize)
+    lanes = _lanes(chunks)
     sums = np.zeros((lanes, *shape), x.dtype)
 
     def task(lane: int) -> None:
-        for chunk in pieces[lane::lanes]:
-            product = scratch("conv kernels", shape, x.dtype)
-            columns = _unfold(x, wide, chunk, blocks)
-            sums[lane] += np.matmul(_by_block(g, chunk, outputs).T, columns, out=product)
+        for i, chunk in enumerate(chunks[lane::lanes]):
+            columns = scratch("conv columns", seen[chunk].shape, x.dtype)
+            np.copyto(columns, seen[chunk])
+            product = scratch("conv kernels", shape, x.dtype) if i else sums[lane]
+            multiply_tall(gradients[chunk].reshape(-1, shape[0]), columns.reshape(-1, shape[1]), out=product)
+            if i:
+                sums[lane] += product
 
     parallel_for(lanes, task)
     bands = _bands(sums.sum(axis=0).reshape(outputs, k, *wide.kernel, c), window)
     return bands.sum(axis=0).transpose(0, 3, 1, 2)
+
+
+def _cut(n: int, p: int, blocks: int, row_bytes: int) -> list[Chunk]:
+    """Cut N images of P rows of blocks, `row_bytes` of columns each, into chunks for dw; two threads share several."""
+    several = n * p * blocks * row_bytes > COLUMN_BYTES
+    return cut(n, p, blocks, COLUMN_BYTES // row_bytes, paired=several)
+
+
+def _lanes(chunks: list[Chunk]) -> int:
+    return max(1, min(LANES, len(chunks)))

@@ -18,9 +18,10 @@ by 2 − padding.  The kernels' gradient is the exact adjoint of the four lines 
 
     Z = (A⊗A) g   (t², T, K),     dU[i] = Z[i]ᵀ V[i]   (t², K, C),     dw = (Gᵀ⊗Gᵀ) dU
 
-**Two orders of work.**  Where the transformed kernels stay in the second-level cache, a thread takes some tiles through
-all stages and V and M never leave the cache.  Deeper layers (512 channels: 37 MB of U) take the stages one after the
-other over many tiles, each shared among the threads, so that U passes through the cache once and not once a chunk.
+**Two orders of work.**  Where the transformed kernels stay in the second-level cache, a thread takes a chunk of the
+tiles, half of them if they are few, through all stages.  Deeper layers (512 channels: 37 MB of U) take the stages one
+after the other over many tiles, each shared among the threads, so that U passes through the cache once and not once a
+chunk.  In both the calls of NumPy are few and long, for threads take turns at Python between them.
 
 **Cost.**  2·t²·T·C·K FLOPs in the products, 2·t⁴·T·C + 2·m²·t²·T·K in the transforms of data and output, 18·t²·K·C for
 the kernels; T = N·⌈P/m⌉·⌈Q/m⌉.  Workspace: U, and V and M of a chunk a thread or of one stage.
@@ -46,14 +47,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..backend.cpu import empty_images
-from ..backend.matmul import matmul
 from ..backend.parallel import parallel_for
-from ..backend.small_products import multiply, multiply_columns, operand
-from ..backend.workspace import scratch
+from ..backend.small_products import column_products, multiply, multiply_columns, operand
+from ..backend.workspace import empty, scratch
 from ..geometry import Window2d
-from .chunks import cut, slab
+from .chunks import Chunk, cut, even, slab, split
 from .cook_toom import cook_toom
-from .counted import products
+from .counted import images_and_rows, products
+from .im2col import product
 from .problem import Direction, No, Problem
 from .result import channels_last
 from .tail import finish
@@ -62,13 +63,11 @@ from .work import Pass, Product, Work
 __all__ = ["Winograd"]
 
 CACHED_BYTES = 3 << 20  # of transformed kernels that stay in the second-level cache, beside a chunk
-PIECE_BYTES = (
-    1 << 22
-)  # of a piece's pixels, read and written in one go: in short calls threads wait for Python
+PIECE_BYTES = 1 << 22  # of a piece's pixels, read and written in one go
 CHUNK_BYTES = 1 << 23  # V and M of a chunk: rather many tiles, for large products, than all in the cache
 LEAST_TILES = 64  # of a chunk: with fewer, a product mostly reads U
-CHUNKS = 8  # a problem is cut into so many for the threads to share, if they get tiles enough
 STAGE_BYTES = 1 << 26  # V and M of a batch of tiles that goes through the stages together
+CALLS = 4  # that the products of a stage are made in, at least
 KERNEL_PIECES = 8  # at most, that the transform of the kernels is cut into
 KERNEL_PIECE = 1 << 14  # and of how many kernels K·C at least
 R = 3  # the kernel's side
@@ -132,7 +131,7 @@ class Winograd:
         size, t2, m2, weight = problem.dtype.itemsize, self.t**2, self.m**2, direction == "backward_weight"
         kernels = t2 * c * k * size
         chunked = kernels <= CACHED_BYTES and not weight
-        budget = (CHUNK_BYTES, CHUNKS) if chunked else (STAGE_BYTES,)
+        budget = (CHUNK_BYTES, True) if chunked else (STAGE_BYTES, False)
         batches = self._batches(shape, read, made, size, *budget)
         sizes = [batch[-1].place.stop for batch in batches]
         pieces = [math.prod(piece.grid) for batch in batches for piece in batch]
@@ -141,19 +140,26 @@ class Winograd:
         of_pieces = [
             shape
             for each in pieces
-            for shape in ((t2, t2, each * read), (t2 if weight else m2, m2, each * made))
+            for transform in (
+                (t2, t2, each * read),
+                (t2 if weight else m2, m2 if weight else t2, each * made),
+            )
+            for shape in column_products(*transform)
         ]
         copies = (
             Pass(t2 * tiles * read * size, read * size),
             Pass(3 * m2 * tiles * made * size, made * size),
         )
-        sums = (Pass(2 * len(batches) * kernels, k * c * size),) if weight else ()
+        of_kernels = (R * R, t2) if weight else (t2, R * R)
+        # U is written, and dU added to by each batch after the first.
+        sums = Pass((2 * max(len(batches) - 1, 0) if weight else 1) * kernels, c * size)
         buffers = t2 * batch * (c + k) * size
+        shares = t2 if weight else 1 if chunked else len(self._shares())
         return Work(
-            (*products(at_positions, t2), *products(of_pieces), Product(1, t2, R * R, k * c)),
-            (*copies, *sums),
-            tasks=len(batches if chunked else pieces),
-            calls=20 * len(pieces) + 2 * len(batches) + (0 if chunked else 2 * t2 * len(batches)),
+            (*products(at_positions, t2), *products(of_pieces), Product(k, *of_kernels, c)),
+            (*copies, sums),
+            tasks=len(batches) * shares,
+            calls=20 * len(pieces) + 2 * len(batches) * shares,
             shared=kernels + (0 if chunked else buffers),
             private=2 * t2 * piece * max(c, k) * size + (buffers if chunked else 0),
         )
@@ -181,32 +187,34 @@ class Winograd:
         """Return ∂L/∂x (N, C, H, W) from g = ∂L/∂y (N, K, P, Q)."""
         n, c, height, width = input_shape
         dx = empty_images(n, c, height, width, g.dtype)
-        turned = self._kernels(w[:, :, ::-1, ::-1])  # (t², K, C)
+        kernels = self._kernels(w, turned=True)  # (t², K, C)
         top, _, left, _ = window.padding
-        self._convolve(g, turned, None, R - 1 - top, R - 1 - left, dx, relu=False)
+        self._convolve(g, kernels, None, R - 1 - top, R - 1 - left, dx, relu=False)
         return dx
 
     def backward_weight(self, x: Array, g: Array, window: Window2d, groups: int) -> Array:
         """Return ∂L/∂w (K, C, 3, 3) from g = ∂L/∂y (N, K, P, Q)."""
-        k, c, positions = g.shape[1], x.shape[1], self.t**2
+        n, k, c, positions = len(g), g.shape[1], x.shape[1], self.t**2
         top, _, left, _ = window.padding
-        dkernels = np.zeros((positions, k, c), x.dtype)
-        for batch in self._batches(g.shape, c, k, x.itemsize, STAGE_BYTES):
+        dkernels = (empty if n else np.zeros)((positions, k, c), x.dtype)
+        for number, batch in enumerate(self._batches(g.shape, c, k, x.itemsize, STAGE_BYTES)):
             data, gradient = self._buffers(batch, c, k, x.dtype)
 
             def transform(i: int, batch=batch, data=data, gradient=gradient) -> None:
                 self._transform(self._data, self.t, x, top, left, batch[i], data)
                 self._transform(self._output.T, self.m, g, 0, 0, batch[i], gradient)
 
-            def multiply(i: int, data=data, gradient=gradient) -> None:
-                product = scratch("winograd sum", (k, c), x.dtype)
+            def multiply(i: int, number=number, data=data, gradient=gradient) -> None:
+                product = scratch("winograd sum", (k, c), x.dtype) if number else dkernels[i]
                 np.matmul(gradient[i].T, data[i], out=product)
-                dkernels[i] += product
+                if number:
+                    dkernels[i] += product
 
             parallel_for(len(batch), transform)
             parallel_for(positions, multiply)
-        dw = matmul(self._filter.T.astype(x.dtype), dkernels.reshape(positions, k * c))
-        return dw.reshape(R, R, k, c).transpose(2, 3, 0, 1)
+        dw = empty((k, R * R, c), x.dtype)
+        self._each_kernel(self._filter.T, dkernels.swapaxes(0, 1), dw)
+        return dw.reshape(k, R, R, c).transpose(0, 3, 1, 2)
 
     # The way from x to y
 
@@ -226,7 +234,7 @@ class Winograd:
     def _chunk_by_chunk(self, shape: Shape, kernels: Array, read: Step, write: Step) -> None:
         """Let each thread take a chunk of tiles through all stages, piece by piece where pieces will do."""
         _, c, k = kernels.shape
-        chunks = self._batches(shape, c, k, kernels.itemsize, CHUNK_BYTES, CHUNKS)
+        chunks = self._batches(shape, c, k, kernels.itemsize, CHUNK_BYTES, shared=True)
 
         def task(i: int) -> None:
             data, products = self._buffers(chunks[i], c, k, kernels.dtype)
@@ -240,31 +248,37 @@ class Winograd:
 
     def _stage_by_stage(self, shape: Shape, kernels: Array, read: Step, write: Step) -> None:
         """Let the threads share each stage of many tiles, so that each transformed kernel is read once."""
-        positions, c, k = kernels.shape
+        _, c, k = kernels.shape
+        parts = self._shares()
         for batch in self._batches(shape, c, k, kernels.itemsize, STAGE_BYTES):
             data, products = self._buffers(batch, c, k, kernels.dtype)
+
+            def multiply(i: int, data=data, products=products) -> None:
+                product(data[parts[i]], kernels[parts[i]], out=products[parts[i]])
+
             parallel_for(len(batch), lambda i, batch=batch, data=data: read(batch[i], data))
-            parallel_for(
-                positions,
-                lambda i, data=data, products=products: multiply(data[i], kernels[i], out=products[i]),
-            )
+            parallel_for(len(parts), multiply)
             parallel_for(len(batch), lambda i, batch=batch, products=products: write(batch[i], products))
 
-    def _kernels(self, w: Array) -> Array:
-        """Transform kernels (K, C, 3, 3) to (t², K, C), in scratch memory."""
+    def _kernels(self, w: Array, turned: bool = False) -> Array:
+        """Transform kernels (K, C, 3, 3), turned by 180° if so asked, to (t², K, C), in scratch memory."""
         k, c = w.shape[:2]
-        samples = w.transpose(2, 3, 0, 1)
+        matrix = self._filter[:, ::-1] if turned else self._filter
         kernels = scratch("winograd kernels", (self.t**2, k, c), w.dtype)
-        matrix = self._filter.astype(w.dtype)
+        self._each_kernel(matrix, w.transpose(0, 2, 3, 1).reshape(k, R * R, c), kernels.swapaxes(0, 1))
+        return kernels
+
+    def _each_kernel(self, matrix: Array, kernels: Array, out: Array) -> None:
+        """Write the product of a matrix and each of the kernels (K, samples, C) to `out`."""
+        k, _, c = kernels.shape
+        matrix = np.ascontiguousarray(matrix, kernels.dtype)
         count = max(1, min(k * c // KERNEL_PIECE, k, KERNEL_PIECES))
-        edges = [k * i // count for i in range(count + 1)]
+        parts = split(k, count)
 
         def task(i: int) -> None:
-            some = slice(edges[i], edges[i + 1])
-            np.matmul(matrix, samples[:, :, some].reshape(R * R, -1), out=_flat(kernels[:, some]))
+            np.matmul(matrix, kernels[parts[i]], out=out[parts[i]])
 
         parallel_for(count, task)
-        return kernels
 
     def _transform(
         self, matrix: Array, size: int, x: Array, top: int, left: int, tiles: _Tiles, out: Array
@@ -303,32 +317,45 @@ class Winograd:
     # How the work is cut
 
     def _batches(
-        self, shape: Shape, c: int, k: int, itemsize: int, budget: int, least: int = 1
+        self, shape: Shape, c: int, k: int, itemsize: int, budget: int, shared: bool = False
     ) -> list[list[_Tiles]]:
-        """Cut the tiles of an output (N, K, P, Q) into batches, and these into pieces.
+        """Cut the tiles of an output (N, K, P, Q) into batches, whose V and M fill the budget, and these into pieces.
 
-        A batch's V and M fill the budget; there are at least so many batches, if each has tiles enough.
+        With `shared`, the threads are to share the batches: their number is even, if that leaves each tiles enough.
         """
         n, _, p, q = shape
         down, across = -(-p // self.m), -(-q // self.m)
-        most = max(min(budget // (self.t**2 * (c + k) * itemsize), n * down * across // least), LEAST_TILES)
-        piece = min(PIECE_BYTES // (self.t**2 * max(c, k) * itemsize), most)
-        batches: list[list[_Tiles]] = []
-        placed = most
-        for images, rows in cut(n, down, across, piece):
-            count = (images.stop - images.start) * (rows.stop - rows.start) * across
-            if placed + count > most:
-                batches.append([])
-                placed = 0
-            batches[-1].append(_Tiles(images, rows, across, slice(placed, placed + count)))
+        most = max(budget // (self.t**2 * (c + k) * itemsize), LEAST_TILES)
+        piece = PIECE_BYTES // (self.t**2 * max(c, k) * itemsize)
+        paired = shared and n * down * across >= 2 * LEAST_TILES
+        return [self._pieces(batch, across, piece) for batch in cut(n, down, across, most, paired)]
+
+    def _pieces(self, batch: Chunk, across: int, most: int) -> list[_Tiles]:
+        """Cut a batch, some rows of tiles of some images, into pieces of at most so many tiles."""
+        pieces: list[_Tiles] = []
+        placed = 0
+        for images, rows in cut(*images_and_rows(batch), across, most):
+            tiles = _Tiles(
+                _moved(images, batch.images.start), _moved(rows, batch.rows.start), across, slice(0)
+            )
+            count = math.prod(tiles.grid)
+            pieces.append(tiles._replace(place=slice(placed, placed + count)))
             placed += count
-        return batches
+        return pieces
+
+    def _shares(self) -> list[slice]:
+        """Return the positions of the products that are one call, for each call."""
+        return even(self.t**2, self.t**2 // CALLS)
 
     def _buffers(self, batch: list[_Tiles], c: int, k: int, dtype: np.dtype) -> tuple[Array, Array]:
         """Return scratch memory for V and M of a batch."""
         tiles = batch[-1].place.stop
         data = scratch("winograd data", (self.t**2, tiles, c), dtype)
         return data, scratch("winograd products", (self.t**2, tiles, k), dtype)
+
+
+def _moved(some: slice, by: int) -> slice:
+    return slice(some.start + by, some.stop + by)
 
 
 def _flat(tiles: Array) -> Array:

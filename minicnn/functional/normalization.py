@@ -60,6 +60,8 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *,
+    relu: bool = False,
 ) -> Tensor:
     """Normalise each channel to mean 0 and variance 1, then scale and shift it.
 
@@ -78,6 +80,8 @@ def batch_norm(
         The weight of the *new* statistic.
     eps : float
         Added to the variance.
+    relu : bool
+        Take the result's positive part, in the same pass.
 
     Raises
     ------
@@ -104,11 +108,11 @@ def batch_norm(
     if not training:
         if mean is None or var is None:
             raise ValueError(f"{op}: running_mean and running_var must be given unless training=True")
-        return BatchNormInference(mean.data, var.data, eps)(x, w, b)
+        return BatchNormInference(mean.data, var.data, eps, relu)(x, w, b)
     count = x.size // max(channels, 1)
     if count < 2:
         raise ValueError(f"{op}: training needs more than one value a channel, got input {x.shape}")
-    function = BatchNorm(eps)
+    function = BatchNorm(eps, relu)
     y = function(x, w, b)
     for running, batch in ((mean, function.mean), (var, function.var * (count / (count - 1)))):
         if running is not None:

@@ -1,13 +1,14 @@
-"""What follows a convolution made part of it, for inference: one layer instead of two or three.
+"""What follows a layer made part of it: one layer instead of two or three.
 
-A ReLU is taken while the convolution's result is still in the cache.  Batch normalisation costs nothing at all: in
-evaluation mode a batch normalisation is a line, y = γ (x − μ)/√(σ² + ε) + β with fixed numbers for each channel,
-and the convolution before it is linear too.  So both together are a convolution:
+A ReLU is taken while the result of the convolution or the batch normalisation before it is still in the cache, for
+inference and for training alike.  For inference a batch normalisation costs nothing at all: in evaluation mode it is a
+line, y = γ (x − μ)/√(σ² + ε) + β with fixed numbers for each channel, and the convolution before it is linear too.  So
+both together are a convolution:
 
     w′ = w · γ/√(σ² + ε)        b′ = β + (b − μ) · γ/√(σ² + ε)
 
-What follows which convolution is not read off names or the order of definition but off a run of the network, on arrays
-without values: it has to take the convolution's output, and nothing else may.
+What follows which layer is not read off names or the order of definition but off a run of the network, on arrays
+without values: it has to take the layer's output, and nothing else may.
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ __all__ = ["fuse"]
 Network = TypeVar("Network", bound=Module)
 
 
-def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
-    """Return a copy of a network for inference, its batch normalisations and ReLUs made part of the convolutions.
+def fuse(model: Network, input_shape: Sequence[int] | None = None, *, training: bool = False) -> Network:
+    """Return a faster copy of a network, its ReLUs and for inference its batch normalisations part of other layers.
 
-    The copy is in evaluation mode and gives the same output up to rounding.  A normalisation or ReLU that does not
-    follow a convolution directly, or a normalisation without running statistics, stays as it is; so does a ReLU that is
-    no layer but a function called.  Hooks are left behind: what they were put on may be gone.
+    A copy for inference is in evaluation mode, and gives the same output up to rounding.  A normalisation becomes part
+    of the convolution that it follows directly, unless it has no running statistics.
+
+    A copy for training is in training mode, and shares parameters and buffers with the network: whichever is trained,
+    both are, and their state dicts are one.  Outputs and gradients are the same up to rounding.
+
+    In both, a ReLU becomes part of the convolution or normalisation that it follows directly.  One that is no layer but
+    a function called stays as it is.  Hooks are left behind: what they were put on may be gone.
 
     Parameters
     ----------
@@ -44,6 +50,8 @@ def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
         Left as it is.
     input_shape : sequence of int, optional
         Of one input, (C, H, W).  Default: the model's own ``input_shape``.
+    training : bool
+        What the copy is for.
 
     Raises
     ------
@@ -58,55 +66,60 @@ def fuse(model: Network, input_shape: Sequence[int] | None = None) -> Network:
     Examples
     --------
     >>> from minicnn import nn
-    >>> fuse(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()), (3, 32, 32))
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+    >>> fuse(net, (3, 32, 32))
     Sequential(
       (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1), relu=True)
       (1): Identity()
       (2): Identity()
     )
+    >>> faster = fuse(net, (3, 32, 32), training=True)
+    >>> faster[1].relu, faster[2], faster[1].weight is net[1].weight
+    (True, Identity(), True)
     """
     shape = getattr(model, "input_shape", None) if input_shape is None else input_shape
     if shape is None:
         raise ValueError(
             f"fuse: {type(model).__name__} states no input_shape; pass one as input_shape=(C, H, W)"
         )
-    fused = copy.deepcopy(model).eval()
+    shared = [*model.parameters(), *model.buffers()] if training else []
+    fused = copy.deepcopy(model, {id(tensor): tensor for tensor in shared}).train(training)
     for module in fused.modules():
         module._forward_pre_hooks.clear()
         module._forward_hooks.clear()
     followers = _followers(fused, tuple(shape))
-    for conv, layers in followers.items():
-        for layer in layers:
-            if isinstance(layer, BatchNorm2d):
-                _fold(conv, layer)
-            else:
-                conv.relu = True
-    _replace(fused, {layer for layers in followers.values() for layer in layers})
-    folded = any(isinstance(layer, BatchNorm2d) for layers in followers.values() for layer in layers)
-    if folded and hasattr(fused, "config"):
+    for layer, taken in followers.items():
+        for follower in taken:
+            if isinstance(follower, BatchNorm2d):
+                _fold(layer, follower)
+            layer.relu = isinstance(follower, ReLU) or follower.relu
+    gone = {follower for taken in followers.values() for follower in taken}
+    _replace(fused, gone)
+    if any(isinstance(layer, BatchNorm2d) for layer in gone) and hasattr(fused, "config"):
         fused.config = {}  # type: ignore[assignment]  (get_model would build the one that is not fused)
     return fused
 
 
-def _followers(model: Module, shape: tuple[int, ...]) -> dict[Conv2d, list[Module]]:
-    """Run the network, and return for each convolution the normalisation and the ReLU that take its output alone."""
+def _followers(model: Module, shape: tuple[int, ...]) -> dict[Any, list[Any]]:
+    """Run the network, and return for each convolution and normalisation the layers that can be made part of it."""
     run = _Run()
     with _without_values(model), ExitStack() as hooks:
         for module in model.modules():
             if isinstance(module, Conv2d | BatchNorm2d | ReLU):
                 hooks.enter_context(module.register_forward_hook(run.note))
-        users = _users(model(_image(model, shape)))
-    return {
-        conv: list(run.followers(conv, users))
-        for conv in run.made_by
-        if isinstance(conv, Conv2d) and run.calls[conv] == 1 and not conv.relu
-    }
+        users = _users(model(_images(model, shape)))
+    found: dict[Any, list[Any]] = {}
+    for layer in run.made_by:  # in the order in which they ran: a convolution before its normalisation
+        gone = any(layer in taken for taken in found.values())
+        if isinstance(layer, Conv2d | BatchNorm2d) and run.calls[layer] == 1 and not layer.relu and not gone:
+            found[layer] = list(run.followers(layer, users))
+    return found
 
 
-def _image(model: Module, shape: tuple[int, ...]) -> Tensor:
-    """Return one image of the parameters' dtype whose way through the network is recorded."""
+def _images(model: Module, shape: tuple[int, ...]) -> Tensor:
+    """Return two images, for a batch has statistics, of the parameters' dtype whose way is recorded."""
     dtype = next((parameter.dtype for parameter in model.parameters()), backend.meta.float32)
-    return Tensor(backend.meta.empty((1, *shape), dtype), requires_grad=True)
+    return Tensor(backend.meta.empty((2, *shape), dtype), requires_grad=True)
 
 
 class _Run:
@@ -124,24 +137,23 @@ class _Run:
         if args[0].creator is not None:
             self.taken_by[args[0].creator] = module
 
-    def followers(self, conv: Conv2d, users: dict[Function, int]) -> Iterator[Module]:
-        """Yield the normalisation and the ReLU after a convolution, as far as nothing else takes what is between."""
-        made = self.made_by[conv]
+    def followers(self, layer: Module, users: dict[Function, int]) -> Iterator[Module]:
+        """Yield the normalisation and the ReLU after a layer, as far as nothing else takes what is between."""
+        made = self.made_by[layer]
         for kind in (BatchNorm2d, ReLU):
-            layer = self.taken_by.get(made)
+            follower = self.taken_by.get(made)
             if (
-                users.get(made) == 1
-                and isinstance(layer, kind)
-                and self.calls[layer] == 1
-                and _is_fixed(layer)
+                isinstance(follower, kind)
+                and users.get(made) == self.calls[follower] == 1
+                and (kind is ReLU or _can_fold(layer, follower))
             ):
-                yield layer
-                made = self.made_by[layer]
+                yield follower
+                made = self.made_by[follower]
 
 
-def _is_fixed(layer: Module) -> bool:
-    """Whether a layer does in evaluation the same to every batch."""
-    return not isinstance(layer, BatchNorm2d) or layer.running_mean is not None
+def _can_fold(layer: Module, norm: Any) -> bool:
+    """Whether `norm` can become part of the layer before it: if it does the same to every batch."""
+    return isinstance(layer, Conv2d) and not norm.training and norm.running_mean is not None
 
 
 def _users(output: Any) -> dict[Function, int]:
@@ -163,8 +175,8 @@ def _without_values(model: Module) -> Iterator[None]:
     """Let all parameters and buffers be shapes only inside the block."""
     kept = [(tensor, tensor.data) for tensor in [*model.parameters(), *model.buffers()]]
     try:
-        for tensor, data in kept:
-            tensor.data = backend.meta.asarray(data)
+        for tensor, data in kept:  # of the integers, numbers of batches, a copy: they are counted with
+            tensor.data = backend.meta.asarray(data) if backend.of(data).is_float(data.dtype) else data.copy()
         with backend.device("meta"), enable_grad():
             yield
     finally:

@@ -45,6 +45,8 @@ class BatchNorm2d(Module):
         Buffers, at first 0 and 1.
     num_batches_tracked : Tensor (), or None
         Buffer, int64.
+    relu : bool
+        Whether a ReLU follows in the same pass, False until :func:`fuse` sets it.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class BatchNorm2d(Module):
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
+    relu = False
 
     def __init__(
         self,
@@ -128,7 +131,8 @@ class BatchNorm2d(Module):
         of_batch = self.training or mean is None
         if self.training and not self.track_running_stats:
             mean = var = batches = None
-        output = F.batch_norm(input, mean, var, self.weight, self.bias, of_batch, self._momentum(), self.eps)
+        options = of_batch, self._momentum(), self.eps
+        output = F.batch_norm(input, mean, var, self.weight, self.bias, *options, relu=self.relu)
         if self.training and batches is not None:
             batches.data += 1
         return output
@@ -136,7 +140,7 @@ class BatchNorm2d(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"track_running_stats={self.track_running_stats}" + ", relu=True" * self.relu
         )
 
 

@@ -9,6 +9,7 @@ from ..conv.choice import choose
 from ..conv.problem import Problem
 from ..geometry import Window2d
 from ..tensor import Function
+from .relu import passed
 
 __all__ = ["Conv2d"]
 
@@ -46,7 +47,7 @@ class Conv2d(Function):
     def backward(self, g):
         dx = dw = db = None
         if self.relu:
-            g = g * (self.y > 0)
+            g = passed(self.be, self.y, g)
         if self.needs[0]:
             dx = self._algorithm("backward_data", g).backward_data(
                 g, self.w, self.shapes[0], self.window, self.groups

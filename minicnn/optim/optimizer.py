@@ -218,11 +218,14 @@ class Optimizer:
 
     def _gradient(self, options: Options, p: Array, g: Array) -> Array:
         """Return what the rule takes for the gradient: ±g + λp in scratch memory, or g itself."""
-        be, out = backend.of(p), self._scratch("gradient", p)
-        if options["weight_decay"]:
-            be.multiply(p, options["weight_decay"], out=out)
-            return be.subtract(out, g, out=out) if options["maximize"] else be.add(out, g, out=out)
-        return be.negative(g, out=out) if options["maximize"] else g
+        be, decay, up = backend.of(p), options["weight_decay"], options["maximize"]
+        if not (decay or up):
+            return g
+        out = self._scratch("gradient", p)
+        if not decay:
+            return be.negative(g, out=out)
+        be.multiply(p, decay, out=out)
+        return be.subtract(out, g, out=out) if up else be.add(out, g, out=out)
 
     def _scratch(self, purpose: str, p: Array) -> Array:
         """Return an array like `p` with undefined contents."""
@@ -283,8 +286,8 @@ class Optimizer:
         state = self.state.setdefault(p, fresh) if memory else fresh
         for name, start in memory.items():
             if name not in state:
-                state[name] = be.zeros_like(p.data)
-                state[name] += start
+                state[name] = be.empty_like(p.data)
+                state[name][...] = start
         arrays = {"g": p.grad, **{name: state[name] for name in memory}}
         for name, array in arrays.items():
             self._must_fit(name, array, p)

@@ -20,7 +20,7 @@ __all__ = ["sweep"]
 Array = Any
 Job = tuple[Callable[..., None], Mapping[str, Array]]
 
-_PIECE = 1 << 15  # elements: six such float32 arrays fill 768 KiB
+_PIECE = 1 << 17  # elements: four such float32 arrays fill 2 MiB; in short calls threads wait for Python
 _SHARED = 1 << 18  # elements: less work than this is done before another thread has woken
 
 

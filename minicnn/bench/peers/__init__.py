@@ -69,7 +69,7 @@ PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
         Peer("minicnn", f"{_HERE}.own"),
-        Peer("minicnn-fused", f"{_HERE}.own", {"fused": True}, modes=("inference",)),
+        Peer("minicnn-fused", f"{_HERE}.own", {"fused": True}),
         Peer("pytorch", f"{_HERE}.pytorch", needs=("torch",)),
         Peer("pytorch-channels-last", f"{_HERE}.pytorch", {"channels_last": True}, ("torch",)),
         Peer(

@@ -26,9 +26,11 @@ def prepare(task: Task, device: str = "cpu", fused: bool = False) -> _Inference 
     model.load_state_dict(task.weights())
     model.to(device)
     images = Tensor(channels_last(task.images())).to(device)
+    if fused:
+        model = nn.fuse(model, training=task.training)
     if task.training:
         return _Training(model, images, tensor(task.labels()).to(device), task.probes())
-    return _Inference(nn.fuse(model) if fused else model.eval(), images)
+    return _Inference(model.eval(), images)
 
 
 class _Inference:
@@ -68,8 +70,8 @@ class _Training:
         return {"loss": loss.numpy()} | {name: np.array(parameters[name].grad) for name in self.probes}
 
     def _backward(self) -> Tensor:
-        output = self.model(self.images)
         self.optimizer.zero_grad()
+        output = self.model(self.images)
         scores, *heads = output if isinstance(output, tuple) else (output,)
         loss = F.cross_entropy(scores, self.labels)
         for head in heads:

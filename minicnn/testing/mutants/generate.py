@@ -19,7 +19,9 @@ from .sites import FunctionNode, computing, functions
 __all__ = ["code_of", "first_line", "mutants_of"]
 
 _SHOWN = 60  # characters of each side of a change in a mutant's id
-_ATOMS = ast.Name | ast.Constant | ast.Tuple | ast.Call | ast.Attribute | ast.Subscript
+_ATOMS = (
+    ast.Name | ast.Tuple | ast.Call | ast.Attribute | ast.Subscript
+)  # need no parentheses; the 1 of 1.x does
 _NO_ARRAY = {"bool", "int", "str", "tuple", "list", "dict", "Iterator", "slice", "None"}
 
 
