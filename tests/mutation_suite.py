@@ -44,6 +44,7 @@ import test_geometry  # noqa: E402
 import test_ops  # noqa: E402
 import test_ops_edges  # noqa: E402
 import test_pooling_fast  # noqa: E402
+import test_small_products  # noqa: E402
 import test_tensor  # noqa: E402
 from convolutions import Asked, asked, hold_to_the_definition, in_any_memory, problems  # noqa: E402
 from operations import OPERATIONS, Entry  # noqa: E402
@@ -76,6 +77,7 @@ _MODULES = (
     test_conv_winograd,
     test_elementwise,
     test_pooling_fast,
+    test_small_products,
 )
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 import minicnn
 from minicnn import bench, device, functional, models, nn, no_grad, study
+from minicnn.backend.recycling import lend
 from minicnn.bench import benchmark, process
 from minicnn.bench.benchmark import MODELS, choose, installed
 from minicnn.bench.memory import give_back, peak, reset_peak, resident
@@ -493,6 +494,18 @@ def test_memory_is_the_most_in_a_step_beyond_what_was_loaded(tmp_path):
     _, found = measured(tmp_path, fake("small"), fake("large", megabytes=80))
     assert 78e6 < found["large"].bytes < 100e6
     assert found["small"].bytes < 10e6
+
+
+@needs_proc
+def test_what_waits_for_the_next_arrays_does_not_count_as_loaded():
+    give_back()
+    before = resident()
+    array = lend(1 << 27)
+    array[...] = 1
+    del array
+    assert resident() > before + (1 << 26)
+    give_back()
+    assert resident() < before + (1 << 24)
 
 
 @needs_proc

@@ -7,6 +7,8 @@ import gc
 import sys
 from pathlib import Path
 
+from ..backend.recycling import release
+
 __all__ = ["give_back", "peak", "reset_peak", "resident"]
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -15,6 +17,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def give_back() -> None:
     """Return to the system what is free: what loading took for a moment must not count as there before."""
     gc.collect()
+    release()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU library's
         if trim is not None:

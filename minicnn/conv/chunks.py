@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend.workspace import scratch
 
-__all__ = ["Chunk", "cut", "even", "slab", "split"]
+__all__ = ["Chunk", "cut", "even", "length", "slab", "split"]
 
 
 class Chunk(NamedTuple):
@@ -47,6 +47,11 @@ def even(length: int, most: int) -> list[slice]:
 def split(length: int, pieces: int) -> list[slice]:
     """Cut an axis into so many pieces, as even as can be."""
     return [slice(length * i // pieces, length * (i + 1) // pieces) for i in range(pieces)]
+
+
+def length(some: slice) -> int:
+    """Return how many a slice takes."""
+    return some.stop - some.start
 
 
 def slab(x: np.ndarray, images: slice, rows: slice, columns: slice) -> np.ndarray:

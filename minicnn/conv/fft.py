@@ -47,6 +47,7 @@ import numpy as np
 from ..backend.parallel import parallel_for
 from ..backend.workspace import scratch, unwritten
 from ..geometry import Window2d
+from .chunks import length
 from .fft_tiles import Tiles, complex_type, cut_into, plan
 from .im2col import by_group
 from .problem import Direction, Problem
@@ -76,10 +77,10 @@ def work(problem: Problem, direction: Direction) -> Work:
     points, size = math.prod(tiles.frequencies), complex_type(problem.dtype).itemsize
     c, products, stages = problem.weight_shape[1], [], []
     for kernels, channels, groups in blocks:
-        k, seen = _length(kernels), _length(channels)
+        k, seen = length(kernels), length(channels)
         stages.append((k, c))
         for span in spans:
-            rows = _length(span)
+            rows = length(span)
             stages += [(rows, k), (rows, seen)]
             shape = {
                 "forward": (rows, 2 * c, 2 * k // groups),
@@ -88,9 +89,9 @@ def work(problem: Problem, direction: Direction) -> Work:
             }
             products.append(Product(points * groups, *shape[direction]))
     pieces = [_pieces(*stage) for stage in stages]
-    visits = sum(_length(rows) for some in pieces for rows, _ in some)
+    visits = sum(length(rows) for some in pieces for rows, _ in some)
     spectra = sum(math.prod(stage) for stage in stages)
-    together = max(_length(rows) * _length(channels) for some in pieces for rows, channels in some)
+    together = max(length(rows) * length(channels) for some in pieces for rows, channels in some)
     passes = max(1, round(math.log2(math.prod(tiles.sides)) / 2))
     most = [math.prod(stage) for stage in stages[:3]]  # of kernels, of a span's tiles, of its results
     private = together * (math.prod(tiles.sides) * size // 2 + points * size)
@@ -246,11 +247,7 @@ class _Block:
         return np.moveaxis(spectra.reshape(*frequencies, self.groups, k // self.groups, c), 2, 0)
 
     def _room(self, purpose: str, span: slice, channels: int, dtype: np.dtype) -> np.ndarray:
-        return scratch(purpose, (*self.tiles.frequencies, _length(span), channels), complex_type(dtype))
-
-
-def _length(some: slice) -> int:
-    return some.stop - some.start
+        return scratch(purpose, (*self.tiles.frequencies, length(span), channels), complex_type(dtype))
 
 
 def _pieces(rows: int, channels: int) -> list[tuple[slice, slice]]:

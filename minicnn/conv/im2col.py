@@ -35,7 +35,7 @@ from ..backend.parallel import parallel_for
 from ..backend.pooling import inside
 from ..backend.workspace import empty, scratch
 from ..geometry import Window2d
-from .chunks import Chunk, cut, slab, split
+from .chunks import Chunk, cut, length, slab, split
 from .counted import products, slab_bytes
 from .problem import Direction, Problem
 from .result import channels_last
@@ -80,7 +80,7 @@ def work(problem: Problem, direction: Direction) -> Work:
     if direction == "backward_data":
         parts = _parts(groups, rows, outer, inner)
         return Work(
-            products([(_length(some), outer, _length(block)) for some, block in parts], times=groups),
+            products([(length(some), outer, length(block)) for some, block in parts], times=groups),
             (Pass(2 * columns, c // groups * size), Pass(n * image, image)),
             tasks=len(parts),
             calls=20 + 4 * window.samples,
@@ -96,19 +96,15 @@ def work(problem: Problem, direction: Direction) -> Work:
     else:
         sizes, result = (outer, rows, inner), ()
     parts = _parts(groups, *sizes)
-    turned = rows * groups * _length(parts[0][1]) * size if direction == "forward" and rows < FEW_ROWS else 0
+    turned = rows * groups * length(parts[0][1]) * size if direction == "forward" and rows < FEW_ROWS else 0
     return Work(
-        products([(_length(some), sizes[1], _length(block)) for some, block in parts], times=groups),
+        products([(length(some), sizes[1], length(block)) for some, block in parts], times=groups),
         (*copies, *result),
         tasks=len(parts),
         calls=20,
         shared=columns,
         private=max(slabs, default=0) + turned,
     )
-
-
-def _length(part: slice) -> int:
-    return part.stop - part.start
 
 
 def windows(image: np.ndarray, window: Window2d, p: int, q: int) -> np.ndarray:

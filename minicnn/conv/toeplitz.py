@@ -59,7 +59,7 @@ from ..backend.pooling import inside
 from ..backend.small_products import multiply_tall, tall_blocks, tall_products
 from ..backend.workspace import scratch
 from ..geometry import Window2d
-from .chunks import Chunk, cut, even, slab
+from .chunks import Chunk, cut, even, length, slab
 from .counted import images_and_rows, products, slab_bytes
 from .im2col import windows
 from .problem import Direction, No, Problem
@@ -198,17 +198,13 @@ def _stacks(pieces: list[Piece], rows: int, inner: int, columns: int) -> tuple[P
     """Count the products of each row of each block."""
     counts: Counter[int] = Counter()
     for images, few in pieces:
-        counts[_length(images)] += _length(few) * rows
+        counts[length(images)] += length(few) * rows
     return tuple(Product(count, n, inner, columns) for n, count in counts.items())
 
 
 def _most(pieces: list[Piece]) -> int:
     """Return how many strips the largest piece has."""
-    return max((_length(images) * _length(few) for images, few in pieces), default=0)
-
-
-def _length(some: slice) -> int:
-    return some.stop - some.start
+    return max((length(images) * length(few) for images, few in pieces), default=0)
 
 
 def _widened(window: Window2d, outputs: int) -> Window2d:
