@@ -52,13 +52,17 @@ def in_pieces(step: Callable[..., object], *arrays: np.ndarray, whole: int | Non
            [3., 3.],
            [4., 4.]])
     """
+    last = arrays[-1]
+    if last.ndim < 3 and last.size * len(arrays) < _SHARED:  # one piece, whatever else they are
+        step(*arrays)
+        return last
     parts = pieces(arrays, whole)
 
     def task(i: int) -> None:
         step(*parts[i])
 
     run(len(parts), task)
-    return arrays[-1]
+    return last
 
 
 def run(count: int, task: Callable[[int], None]) -> None:
