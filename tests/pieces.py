@@ -17,7 +17,7 @@ SIZES = {
         "LANES": 3,
     },
     "minicnn.conv.per_offset": {"ROWS": 5, "SHARED": 1, "FEWEST_ROWS": 1, "NARROWEST": 1, "LANES": 3},
-    "minicnn.conv.toeplitz": {"IMAGES": 2, "STRIP_BYTES": 1, "COLUMN_BYTES": 1, "FOLD_BYTES": 1, "LANES": 3},
+    "minicnn.conv.toeplitz": {"IMAGES": 1, "STRIP_BYTES": 1, "COLUMN_BYTES": 1, "FOLD_BYTES": 1, "LANES": 3},
     "minicnn.conv.fft_tiles": {"LEAST_SIDE": 1, "RATIO": 1, "BLOCK_BYTES": 1},
     "minicnn.conv.fft": {"PLANES": 1},
     "minicnn.conv.winograd": {

@@ -69,6 +69,22 @@ def test_the_shortest_of_the_times_counts(monkeypatch):
     assert math.isnan(result.runs["im2col_chunked"].error)
 
 
+def test_turns_begin_with_another_each_round_and_leave_out_the_hopeless():
+    now, turns = 0, []
+
+    def call(name, seconds):
+        def run():
+            nonlocal now
+            turns.append(name)
+            now += seconds
+
+        return run
+
+    calls = {"a": call("a", 10), "b": call("b", 30), "c": call("c", 31)}
+    assert convolutions._take_turns(calls, 3, lambda: now) == {"a": 10, "b": 30, "c": 31}
+    assert turns == [*"abc", *"ba", *"ab"]
+
+
 def test_workspace_is_what_was_asked_for_beyond_the_result(monkeypatch):
     class Wasteful:
         def __getattr__(self, name):

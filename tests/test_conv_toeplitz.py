@@ -193,7 +193,7 @@ def test_a_block_is_as_wide_as_is_worth_its_zeros(window, channels, kernels, col
 
 
 @pytest.mark.parametrize(
-    ("n", "strip_bytes", "pieces"),
+    ("n", "strip_bytes", "expected"),
     [
         (64, 16, [(32, 5), (32, 5)]),
         (70, 16, [(23, 5), (23, 5), (24, 5)]),
@@ -203,11 +203,11 @@ def test_a_block_is_as_wide_as_is_worth_its_zeros(window, channels, kernels, col
         (0, 16, []),
     ],
 )
-def test_a_piece_is_as_large_as_the_budget_allows(n, strip_bytes, pieces):
+def test_a_piece_is_as_large_as_the_budget_allows(n, strip_bytes, expected):
     """Five blocks."""
     with patch.object(toeplitz, "STRIP_BYTES", 7000):
         found = toeplitz._pieces(n, 5, strip_bytes)
-    assert [(images.stop - images.start, few.stop - few.start) for images, few in found] == pieces
+    assert [(images.stop - images.start, few.stop - few.start) for images, few in found] == expected
 
 
 @pytest.mark.parametrize(
