@@ -232,6 +232,45 @@ def test_fewer_pixels_than_kernels_are_one_chunk(algorithm, kernels, few):
             ) >= few
 
 
+@pytest.mark.parametrize(("kernels", "few"), [(13, False), (14, False), (15, True)])
+def test_all_pixels_of_an_oblong_output_count(kernels, few):
+    assert im2col_chunked.has_few_pixels(asked((1, 4, 2, 7), kernels, PADDED).problem) == few
+
+
+@pytest.mark.parametrize(
+    ("groups", "sizes", "chunks"),
+    [
+        (1, {"CHUNK_BYTES": 16 * 9 * 4 * 8}, 10),  # 16 pixels, two rows of 8, of 9·4 numbers
+        (1, {"CHUNK_BYTES": 1 << 30, "SHARED": 2 * 80 * 9 * 4 * (6 + 32)}, 2),
+        (1, {"CHUNK_BYTES": 1 << 30, "SHARED": 2 * 80 * 9 * 4 * (6 + 32) + 1}, 1),
+        (2, {"CHUNK_BYTES": 1 << 30, "SHARED": 2 * 80 * 9 * 4 * (3 + 32)}, 2),
+        (2, {"CHUNK_BYTES": 1 << 30, "SHARED": 2 * 80 * 9 * 4 * (3 + 32) + 1}, 1),
+    ],
+)
+def test_chunks_are_as_many_as_the_budget_and_the_work_ask_for(groups, sizes, chunks):
+    problem = asked((2, 4, 10, 8), 6, PADDED, groups).problem
+    with patch.multiple(im2col_chunked, PRODUCT_ROWS=1, COPIED=32, **sizes):
+        assert len(im2col_chunked.cut(problem, "forward")) == chunks
+
+
+@pytest.mark.parametrize(("budget", "tasks"), [(2 * 14 * 8, [2, 2]), (2 * 14 * 8 - 1, [4, 4]), (1, [8, 4])])
+def test_columns_are_copied_and_folded_some_images_a_task(budget, tasks):
+    """Of 2·7 pixels of one number each; copied some rows, folded at least a whole image a task."""
+    one, counts = Window2d.of("w", 1), []
+    with (
+        patch.object(im2col, "COPY_BYTES", budget),
+        patch.object(im2col, "parallel_for", lambda n, task: counts.append(n) or [task(i) for i in range(n)]),
+    ):
+        x = np.arange(4 * 14.0).reshape(4, 1, 2, 7)
+        columns = im2col.unfold(x, one, 1)
+        np.testing.assert_array_equal(im2col.fold(columns, x.shape, one), x)
+    assert counts == tasks
+
+
+def test_images_without_channels_have_columns_without_entries():
+    assert im2col.unfold(np.zeros((1, 0, 2, 2)), Window2d.of("w", 1), 1).shape == (1, 4, 0)
+
+
 @pytest.mark.parametrize(
     ("groups", "rows", "inner", "columns", "sides"),
     [
@@ -243,6 +282,7 @@ def test_fewer_pixels_than_kernels_are_one_chunk(algorithm, kernels, few):
         (1, 23, 9, 9, [[11, 12], [9]]),
         (1, 24, 9, 9, [[8, 8, 8], [9]]),  # 8 rows a part, where there are enough for three
         (1, 99, 9, 99, [[24, 25, 25, 25], [99]]),  # and four parts at most
+        (1, 1, 9, 99, [[1], [24, 25, 25, 25]]),
     ],
 )
 def test_a_product_of_columns_is_cut_along_its_longer_side(groups, rows, inner, columns, sides):

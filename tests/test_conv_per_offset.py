@@ -185,6 +185,8 @@ LARGE = per_offset.SHARED  # a product of one pixel is worth sharing
         ((8, 14, 14), LARGE // 1568 // 128, [(8, 14)], 1),  # a little less than is worth sharing
         ((8, 14, 14), LARGE // 1568 // 128 + 1, [(4, 14)] * 2, 1),
         ((8, 7, 7), LARGE // 392 // 128, [(8, 7)], 1),
+        ((2, 16, 16), LARGE // 512 // 128, [(1, 16)] * 2, 1),  # just as much
+        ((0, 4, 4), LARGE, [], 1),
     ],
 )
 def test_what_is_worth_it_is_shared_by_even_pieces(shape, terms, chunks, blocks):
@@ -197,6 +199,28 @@ def test_what_is_worth_it_is_shared_by_even_pieces(shape, terms, chunks, blocks)
 def test_kernels_are_halved_where_the_halves_are_wide(kernels, blocks):
     _, halves = per_offset._cut(1, 7, 7, kernels, LARGE)
     assert [block.stop - block.start for block in halves] == blocks
+
+
+@pytest.mark.parametrize("window", [Window2d.of("w", (2, 3)), Window2d.of("w", 1)])
+def test_the_cut_knows_all_multiply_adds(window):
+    """In each direction: those of all groups."""
+    case = asked((2, 4, 5, 6), 6, window, groups=2)
+    n, _, p, q = case.problem.output_shape
+    expected = {"forward": (3, 4), "backward_weight": (3, 4), "backward_data": (2, 6)}
+    for direction, call in calls(per_offset, case).items():
+        kernels, channels = expected[direction]
+        with patch.object(per_offset, "_cut", wraps=per_offset._cut) as cut:
+            call()
+            per_offset.work(case.problem, direction)
+        if direction != "backward_data" or window.samples == 1:
+            assert [args.args for args in cut.call_args_list] == [
+                (n, p, q, kernels, window.samples * channels)
+            ] * 2
+
+
+def test_pointwise_windows_hang_over_nothing():
+    assert per_offset._Grid(Window2d.of("w", 1), 2, 5, 7).drops_none
+    assert not per_offset._Grid(Window2d.of("w", 2), 2, 5, 7).drops_none
 
 
 def test_rows_are_as_long_as_the_last_window_needs():

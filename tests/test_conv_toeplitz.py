@@ -186,6 +186,8 @@ def test_the_matrix_is_banded():
         (Window2d.of("w", 3), 1, 2, 13, 13),  # a prime: all or one
         (Window2d.of("w", 3), 4, 8, 13, 1),
         (Window2d.of("w", 3), 1, 2, 1, 1),
+        (Window2d.of("w", 3), 4, 4, 60, 5),
+        (Window2d.of("w", 5), 6, 8, 28, 4),
     ],
 )
 def test_a_block_is_as_wide_as_is_worth_its_zeros(window, channels, kernels, columns, outputs):
@@ -218,6 +220,29 @@ def test_two_threads_share_the_chunks_evenly(row_bytes, chunks):
     with patch.object(toeplitz, "COLUMN_BYTES", 960):
         found = toeplitz._cut(6, 4, 2, row_bytes)
     assert [chunk.images.stop - chunk.images.start for chunk in found] == chunks
+
+
+def test_what_is_more_than_a_chunk_makes_an_even_number():
+    with patch.object(toeplitz, "COLUMN_BYTES", 960):
+        found = toeplitz._cut(9, 4, 3, 26)  # of three images each there would be three
+    assert [chunk.images.stop - chunk.images.start for chunk in found] == [2, 2, 2, 3]
+
+
+@pytest.mark.parametrize(("fold_bytes", "tasks"), [(1, 4), (96, 4), (191, 4), (192, 2), (383, 2), (384, 1)])
+def test_shares_are_added_up_some_images_a_task(fold_bytes, tasks):
+    """Two blocks' shares, 96 bytes an image in all: whole images, as many as the budget allows."""
+    wide = Window2d.of("w", (1, 2), (1, 2))
+    shares, dx = np.ones((2, 4, 3, 2, 1)), np.zeros((4, 3, 4, 1))
+    counts = []
+    with (
+        patch.object(toeplitz, "FOLD_BYTES", fold_bytes),
+        patch.object(
+            toeplitz, "parallel_for", lambda n, task: counts.append(n) or [task(i) for i in range(n)]
+        ),
+    ):
+        toeplitz._fold(shares, dx, wide)
+    assert counts == [tasks]
+    np.testing.assert_array_equal(dx, 1)
 
 
 def test_lanes_are_as_many_as_chunks():

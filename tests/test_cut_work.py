@@ -271,11 +271,30 @@ def test_only_channels_last_memory_is_summed_by_blocks():
             np.testing.assert_allclose(channel_sum.channel_sum(array), x.sum(axis=(0, 2, 3)), rtol=1e-12)
         assert channel_sums.call_count == count
     assert channel_sum.channel_sum(np.zeros((0, 3))).tolist() == [0, 0, 0]
+    assert channel_sum.channel_sum(np.zeros((2, 0, 3, 3))).shape == (0,)
     one = fill((1, 3))
     for array in (one, one[:, :, None]):
         total = channel_sum.channel_sum(array)
         np.testing.assert_array_equal(total, one[0])
         assert not np.shares_memory(total, one)
+
+
+@pytest.mark.parametrize(
+    ("means", "deviation", "passes"),
+    [
+        ((0, 2), 1, 1),  # 4 times the variance: the mean of the squares is exact enough
+        ((0, 9), 1, 2),  # 81 times, in one of the channels
+        ((1, 1), 1e-3, 2),
+        ((0, 0), 0, 1),
+    ],
+)
+def test_deviations_are_summed_only_where_squares_lose_digits(means, deviation, passes):
+    x = (fill((4, 2, 9, 9)) * deviation + np.array(means).reshape(2, 1, 1)).astype(np.float32)
+    with patch.object(channel_sum, "channel_sums", wraps=channel_sum.channel_sums) as channel_sums:
+        mean, var = channel_sum.channel_moments(x)
+    assert channel_sums.call_count == passes
+    np.testing.assert_allclose(mean, x.mean((0, 2, 3), np.float64), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(var, x.var((0, 2, 3), np.float64), rtol=1e-4)
 
 
 # Chunks of a convolution

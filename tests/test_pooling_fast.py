@@ -34,6 +34,7 @@ WINDOWS = {
     "GoogLeNet": {"kernel_size": 3, "stride": 2, "ceil_mode": True},
     "Inception": {"kernel_size": 3, "stride": 1, "padding": 1},
     "ResNet": {"kernel_size": 3, "stride": 2, "padding": 1},
+    "padded unevenly": {"kernel_size": 3, "stride": 1, "padding": (0, 2, 1, 0)},
     "one row": {"kernel_size": (1, 4), "stride": (1, 3), "padding": (0, 0, 2, 1)},
     "one column": {"kernel_size": (4, 1), "stride": (3, 1), "padding": (2, 1, 0, 0)},
     "one pixel": {"kernel_size": 1},
@@ -431,6 +432,13 @@ def test_each_pixel_is_seen_as_these_samples_of_these_windows(name, axis, pixels
                 at = group.first + u - i * group.back
                 assert 0 <= at < room.count
                 found[pixel].append((sample, room.start + at))
+    stride, (first, last) = (
+        window.stride[axis],
+        (pixel + window.padding[2 * axis] for pixel in (pixels.start, pixels.stop - 1)),
+    )
+    assert room.start + room.count - 1 == last // stride  # and no room is left
+    if first % stride == 0:
+        assert room.start == -((window.extent[axis] - 1 - first) // stride)
     for pixel, seen_as in found.items():
         start = pixel + window.padding[2 * axis]
         places = [(r, start - r * window.dilation[axis]) for r in range(window.kernel[axis])]
@@ -483,3 +491,31 @@ def test_places_inside(first, stride, size, count):
     here, there = pooling.inside(first, stride, size, count)
     assert list(range(count))[here] == [i for i, place in enumerate(places) if 0 <= place < size]
     assert list(range(size))[there] == [place for place in places if 0 <= place < size]
+
+
+@pytest.mark.parametrize(
+    ("give", "window", "image_bytes"),
+    [
+        (pooling._give_shares, Window2d.of("pool", 2, 2), 6 * 5 * 3 * 8),
+        (pooling._sum_shares, Window2d.of("pool", 3, 2), 6 * 5 * 3 * 8),
+        (pooling._sum_shares, Window2d.of("pool", 5, 1), 6 * 5 * 3 * 25),  # a byte for each window of a pixel
+    ],
+    ids=["given", "summed", "summed, large windows"],
+)
+def test_gradients_go_back_some_images_a_task(give, window, image_bytes):
+    """Four images of 6×5 pixels of 3 channels: as many a task as the budget allows."""
+    p, q = window.output_size(6, 5)
+    g, choice = np.ones((4, p, q, 3)), np.zeros((4, p, q, 3), np.uint8)
+    for budget, tasks in ((2 * image_bytes, 2), (2 * image_bytes - 1, 4), (4 * image_bytes, 1)):
+        counts, dx = [], np.zeros((4, 6, 5, 3))
+        with (
+            patch.object(pooling, "PIECE_BYTES", budget),
+            patch.object(
+                pooling,
+                "parallel_for",
+                lambda n, task, counts=counts: counts.append(n) or [task(i) for i in range(n)],
+            ),
+        ):
+            give(g, choice, window, dx)
+        assert counts == [tasks]
+        assert dx.sum() == g.sum()

@@ -64,10 +64,15 @@ def test_tall_products_are_those_that_are_made():
     """Of 300 rows two blocks and the rest; of less than two blocks one product, as of large results."""
     assert tall_products(300, 40, 50) == [(40, 128, 50), (40, 128, 50), (40, 44, 50)]
     assert tall_products(256, 40, 50) == [(40, 128, 50)] * 2
+    assert tall_products(257, 40, 50) == [(40, 128, 50)] * 2 + [(40, 1, 50)]
     assert tall_products(255, 40, 50) == [(40, 255, 50)]
     assert tall_products(300, 400, 50) == [(400, 300, 50)]
     assert tall_products(0, 40, 50) == []
     assert [tall_blocks(rows, 40, 50) for rows in (255, 256, 384)] == [0, 2, 3]
+    with patch.object(small_products, "MULTIPLY_ADDS", 128 * 40 * 50):
+        assert (tall_blocks(256, 40, 50), tall_blocks(256, 40, 51)) == (2, 0)
+    with patch.object(small_products, "has_small_kernels", lambda: False):
+        assert tall_blocks(256, 40, 50) == 0
     seen = []
     with patch.object(small_products.np, "matmul", side_effect=lambda a, b, out: seen.append(a.shape) or out):
         multiply_tall(np.ones((300, 40)), np.ones((300, 50)), np.ones((40, 50)))
@@ -130,6 +135,7 @@ def test_which_libraries_have_kernels_for_small_matrices(monkeypatch, name, has)
         ((36, 36, 1000), [(36, 36, 256)] * 3 + [(36, 36, 232)]),
         ((16, 36, 512), [(16, 36, 256)] * 2),
         ((36, 36, 200), [(36, 36, 200)]),
+        ((36, 36, 257), [(36, 36, 256), (36, 36, 1)]),
         ((100, 100, 1000), [(100, 100, 1000)]),
         ((36, 36, 0), []),
     ],

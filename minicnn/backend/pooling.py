@@ -233,7 +233,7 @@ class _Kept(threading.local):
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
         """Return what was made for this key, if that was the last; else make it."""
-        if self.value is None or self.key != key:
+        if self.key != key:
             self.key, self.value = key, make()
         return self.value
 

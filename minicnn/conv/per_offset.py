@@ -257,7 +257,7 @@ def _cut(n: int, p: int, q: int, kernels: int, terms: int) -> tuple[list[Chunk],
     pixels = n * p * q
     shared = pixels * terms * kernels >= SHARED
     halves = 2 if shared and pixels >= 2 * FEWEST_ROWS else 1
-    count = max(-(-pixels // ROWS), halves, 1)
+    count = max(-(-pixels // ROWS), halves)
     chunks = cut(n, p, q, -(-pixels // count), paired=shared and pixels > ROWS)
     blocks = 2 if shared and len(chunks) == 1 and kernels >= 2 * NARROWEST else 1
     return chunks, split(kernels, blocks)
