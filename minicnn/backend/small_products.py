@@ -98,7 +98,7 @@ def multiply_columns(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     >>> out
     array([[3., 3.]])
     """
-    whole = _column_blocks_of(*a.shape, b.shape[1]) * COLUMNS
+    whole = _column_blocks_of(len(a), *b.shape) * COLUMNS
     if whole:
         np.matmul(a, _column_blocks(b[:, :whole]), out=_column_blocks(out[:, :whole]))
     if whole < b.shape[1]:
