@@ -165,7 +165,7 @@ def _training() -> Iterator[Figure]:
 
 def _speed() -> Iterator[Figure]:
     ratio = _record("conv_algorithms")["results"]["rows"][0]["ratio"]
-    one_big = "chunked convolution against one big im2col, VGG conv2_1"
+    one_big = "chunked convolution against one big im2col, which threads share too by now, VGG conv2_1"
     yield one_big, "≥ 1.5×", f"{ratio:.2f}×", ratio >= 1.5
     overhead = _record("engine_overhead")["results"]
     chain = "the engine, an operation on one number, forward and backward, the worst of four chains"
