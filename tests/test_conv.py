@@ -268,7 +268,9 @@ def test_columns_are_copied_and_folded_some_images_a_task(budget, tasks):
 
 
 def test_images_without_channels_have_columns_without_entries():
-    assert im2col.unfold(np.zeros((1, 0, 2, 2)), Window2d.of("w", 1), 1).shape == (1, 4, 0)
+    columns = im2col.unfold(np.zeros((1, 0, 2, 2)), Window2d.of("w", 1), 1)
+    assert columns.shape == (1, 4, 0)
+    assert im2col.fold(columns, (1, 0, 2, 2), Window2d.of("w", 1)).shape == (1, 0, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -499,8 +499,9 @@ def test_places_inside(first, stride, size, count):
         (pooling._give_shares, Window2d.of("pool", 2, 2), 6 * 5 * 3 * 8),
         (pooling._sum_shares, Window2d.of("pool", 3, 2), 6 * 5 * 3 * 8),
         (pooling._sum_shares, Window2d.of("pool", 5, 1), 6 * 5 * 3 * 25),  # a byte for each window of a pixel
+        (pooling._sum_shares, Window2d.of("pool", 5, (1, 2)), 6 * 5 * 3 * 13),  # 25 / 2
     ],
-    ids=["given", "summed", "summed, large windows"],
+    ids=["given", "summed", "summed, large windows", "summed, and a part of a byte is one"],
 )
 def test_gradients_go_back_some_images_a_task(give, window, image_bytes):
     """Four images of 6×5 pixels of 3 channels: as many a task as the budget allows."""
