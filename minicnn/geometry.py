@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Pair", "Window2d", "pair"]
+__all__ = ["Pair", "Window2d", "inside", "pair"]
 
 Pair = int | Sequence[int]
 """What a window's size, stride, dilation or symmetric padding may be given as: an int, or one int an axis."""
@@ -54,6 +54,20 @@ def pair(op: str, name: str, value: Any, least: int) -> tuple[int, int]:
     if min(first, second) < least:
         raise ValueError(f"{op}: {name} must be at least {least}, got {value}")
     return first, second
+
+
+def inside(first: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
+    """Which of the `count` places first, first + stride, … lie on an axis of `size` pixels, and on which pixels.
+
+    Examples
+    --------
+    >>> inside(-1, 2, size=4, count=4)
+    (slice(1, 3, None), slice(1, 5, 2))
+    """
+    start = max(0, -(first // stride))
+    stop = max(start, min(count, (size - 1 - first) // stride + 1))
+    pixel = first + start * stride
+    return slice(start, stop), slice(pixel, pixel + (stop - start) * stride, stride)
 
 
 def _ints(op: str, name: str, value: Any, lengths: tuple[int, ...]) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from minicnn.backend.recycling import release
 from minicnn.backend.workspace import poisoned
 from minicnn.conv import direct, im2col
 from minicnn.conv.problem import Direction, Problem
+from minicnn.conv.tail import TILE
 from minicnn.geometry import Window2d
 
 
@@ -161,6 +162,17 @@ def threads(count: int) -> Iterator[None]:
         parallel.set_num_threads(before)
 
 
+def hold_to_the_same_bits(algorithm: Any, case: Asked) -> None:
+    """Demand results that do not depend on the number of threads."""
+    for direction, call in calls(algorithm, case).items():
+        results = []
+        for count in (1, 2, 3):
+            with threads(count):
+                results.append(call())
+        np.testing.assert_array_equal(results[0], results[1], err_msg=direction)
+        np.testing.assert_array_equal(results[0], results[2], err_msg=direction)
+
+
 def workspace(call: Callable[[], np.ndarray], results: int) -> int:
     """Return the bytes that one thread holds in `call`, at most at once, besides its `results` bytes of results.
 
@@ -179,6 +191,12 @@ def workspace(call: Callable[[], np.ndarray], results: int) -> int:
     finally:
         tracemalloc.stop()
         np.setbufsize(usual)
+
+
+def hold_to_the_workspace(call: Callable[[], np.ndarray], results: int, expected: int, what: str) -> None:
+    """Demand as much memory as expected, but for 2 %, a few kilobytes of Python's own, and the tiled bias."""
+    measured = workspace(call, results)
+    assert abs(measured - expected) <= 0.02 * measured + 16_000 + 8 * TILE, (what, measured, expected)
 
 
 def flops(module: Any, call: Callable[[], np.ndarray]) -> int:

@@ -25,7 +25,7 @@ from minicnn.bench import benchmark, process
 from minicnn.bench.benchmark import MODELS, choose, installed
 from minicnn.bench.memory import give_back, peak, reset_peak, resident
 from minicnn.bench.network import IMAGE, Network, describe
-from minicnn.bench.peers import PEERS, Peer
+from minicnn.bench.peers import PEERS, Peer, own
 from minicnn.bench.process import PeerError, Process
 from minicnn.bench.recording import rows_as_dicts
 from minicnn.bench.report import milliseconds
@@ -237,6 +237,19 @@ def test_minicnns_answer_is_without_dropout_and_its_steps_are_with(shared):
     first, second = runner.answer(), runner.answer()
     np.testing.assert_array_equal(first["loss"], second["loss"])
     assert runner.step() != first["loss"]
+
+
+def test_fused_for_training_it_still_normalises_by_the_batch(tmp_path):
+    config = {"model": "resnet_cifar", "depth": 8}
+    write_files(str(tmp_path), config, 2)
+    task = task_in(tmp_path, "training", 2, config)
+    plain, fused = (own.prepare(task, fused=fused) for fused in (False, True))
+    norms = [module for module in fused.model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert any(norm.relu for norm in norms)
+    assert len(norms) == sum(isinstance(module, nn.BatchNorm2d) for module in plain.model.modules())
+    answers = plain.answer(), fused.answer()
+    for name, expected in answers[0].items():
+        np.testing.assert_allclose(answers[1][name], expected, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("mode", ["inference", "training"])

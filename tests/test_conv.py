@@ -7,7 +7,15 @@ import convolutions
 import naive
 import numpy as np
 import pytest
-from convolutions import asked, calls, flops, hold_to_rounding, hold_to_the_definition, threads, workspace
+from convolutions import (
+    asked,
+    calls,
+    flops,
+    hold_to_rounding,
+    hold_to_the_definition,
+    hold_to_the_same_bits,
+    hold_to_the_workspace,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +24,6 @@ from minicnn.backend import parallel
 from minicnn.conv import im2col, im2col_chunked
 from minicnn.conv.chunks import cut
 from minicnn.conv.problem import DIRECTIONS, Problem
-from minicnn.conv.tail import TILE
 from minicnn.conv.work import Pass, Product, Work
 from minicnn.geometry import Window2d
 
@@ -135,13 +142,7 @@ CASES = {
 @UNFOLDING
 @pytest.mark.parametrize("name", CASES)
 def test_unfolding_gives_the_same_bits_for_any_number_of_threads(algorithm, name):
-    for direction, call in calls(algorithm, CASES[name]).items():
-        results = []
-        for count in (1, 2, 3):
-            with threads(count):
-                results.append(call())
-        np.testing.assert_array_equal(results[0], results[1], err_msg=direction)
-        np.testing.assert_array_equal(results[0], results[2], err_msg=direction)
+    hold_to_the_same_bits(algorithm, CASES[name])
 
 
 @UNFOLDING
@@ -160,12 +161,7 @@ def test_unfolding_does_the_work_that_it_says(algorithm, name):
         work = algorithm.work(case.problem, direction)
         result = call().nbytes
         assert work.flops == flops(module, call), direction
-        measured = workspace(call, result)
-        assert abs(measured - work.workspace(1)) <= 0.02 * measured + 16_000 + 8 * TILE, (
-            direction,
-            measured,
-            work.workspace(1),
-        )
+        hold_to_the_workspace(call, result, work.workspace(1), direction)
         with patch.object(module, "parallel_for", wraps=module.parallel_for) as parallel_for:
             call()
         assert work.tasks in [entry.args[0] for entry in parallel_for.call_args_list]

@@ -1,11 +1,15 @@
 """The names of convolution algorithms: what is no such name, and what an algorithm of that name cannot do."""
 
 import re
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 from minicnn import conv
+from minicnn.conv import choice, model
+from minicnn.conv.problem import Problem
+from minicnn.geometry import Window2d
 
 X, W, G = np.ones((1, 2, 6, 6)), np.ones((2, 2, 5, 5)), np.ones((1, 2, 2, 2))
 CALLS = {
@@ -75,3 +79,12 @@ def test_auto_may_come_after_those_preferred(op):
         np.testing.assert_allclose(CALLS[op](), expected, rtol=1e-12)
     with conv.use("direct"), conv.use():  # none preferred
         np.testing.assert_allclose(CALLS[op](), expected, rtol=1e-12)
+
+
+def test_an_algorithm_that_leaves_a_problem_to_another_is_not_picked_for_it():
+    """dx of larger kernels than 1×1 by per_offset is im2col_chunked's, whatever its factor."""
+    problem = Problem((8, 64, 57, 57), 64, Window2d.of("test", 3, stride=2, padding=1))
+    for direction, expected in (("backward_data", False), ("forward", True)):
+        with patch.dict(model.FACTORS, {f"per_offset {direction}": 1e-3}):
+            picked = choice._fastest.__wrapped__(problem, direction, model.DEFAULT)
+        assert (picked == "per_offset") == expected

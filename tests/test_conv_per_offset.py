@@ -11,11 +11,11 @@ from convolutions import (
     forward,
     hold_to_rounding,
     hold_to_the_definition,
+    hold_to_the_same_bits,
+    hold_to_the_workspace,
     in_any_memory,
     problems,
-    threads,
     with_matmul,
-    workspace,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +24,6 @@ from minicnn.backend import small_products
 from minicnn.backend.workspace import scratch
 from minicnn.conv import im2col_chunked, per_offset
 from minicnn.conv.problem import DIRECTIONS
-from minicnn.conv.tail import TILE
 from minicnn.conv.work import Pass, Product, Work
 from minicnn.geometry import Window2d
 
@@ -65,13 +64,7 @@ def test_it_is_the_definition(sizes, case, data):
 
 @pytest.mark.parametrize("name", CASES)
 def test_same_bits_for_any_number_of_threads(name):
-    for direction, call in calls(per_offset, CASES[name]).items():
-        results = []
-        for count in (1, 2, 3):
-            with threads(count):
-                results.append(call())
-        np.testing.assert_array_equal(results[0], results[1], err_msg=direction)
-        np.testing.assert_array_equal(results[0], results[2], err_msg=direction)
+    hold_to_the_same_bits(per_offset, CASES[name])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -90,12 +83,7 @@ def test_it_does_the_work_that_it_says(name):
             assert work == im2col_chunked.work(case.problem, direction)
             continue
         assert work.flops == flops(per_offset, call), direction
-        measured = workspace(call, result)
-        assert abs(measured - work.workspace(1)) <= 0.02 * measured + 16_000 + 8 * TILE, (
-            direction,
-            measured,
-            work.workspace(1),
-        )
+        hold_to_the_workspace(call, result, work.workspace(1), direction)
         with patch.object(per_offset, "parallel_for", wraps=per_offset.parallel_for) as parallel_for:
             call()
         assert [entry.args[0] for entry in parallel_for.call_args_list] == [work.tasks]

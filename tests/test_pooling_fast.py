@@ -16,7 +16,7 @@ from minicnn import Tensor, no_grad
 from minicnn.backend import cpu, pooling
 from minicnn.backend.shares import Room
 from minicnn.backend.workspace import poisoned
-from minicnn.geometry import Window2d
+from minicnn.geometry import Window2d, inside
 from minicnn.ops.adaptive_pool2d import AdaptiveAvgPool2d
 from minicnn.ops.avg_pool2d import AvgPool2d
 from minicnn.ops.max_pool2d import MaxPool2d
@@ -488,7 +488,7 @@ def test_pools_of_no_channels_and_of_no_images():
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_places_inside(first, stride, size, count):
     places = [first + i * stride for i in range(count)]
-    here, there = pooling.inside(first, stride, size, count)
+    here, there = inside(first, stride, size, count)
     assert list(range(count))[here] == [i for i, place in enumerate(places) if 0 <= place < size]
     assert list(range(size))[there] == [place for place in places if 0 <= place < size]
 

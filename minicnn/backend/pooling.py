@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..geometry import Window2d
+from ..geometry import Window2d, inside
 from .parallel import parallel_for
 from .shares import Shares
 from .workspace import aligned, scratch
@@ -77,14 +77,6 @@ def cut(n: int, rows: int, row_bytes: int) -> list[Piece]:
 def _edges(size: int, count: int) -> list[slice]:
     """Cut an axis into so many parts."""
     return [slice(size * i // count, size * (i + 1) // count) for i in range(count)]
-
-
-def inside(first: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
-    """Which of the `count` places first, first + stride, … lie on an axis of `size` pixels, and on which pixels."""
-    start = max(0, -(first // stride))
-    stop = max(start, min(count, (size - 1 - first) // stride + 1))
-    pixel = first + start * stride
-    return slice(start, stop), slice(pixel, pixel + (stop - start) * stride, stride)
 
 
 def _images(n: int, height: int, width: int, c: int, dtype: np.dtype) -> np.ndarray:

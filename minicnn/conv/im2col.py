@@ -32,9 +32,8 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
-from ..backend.pooling import inside
 from ..backend.workspace import empty, scratch
-from ..geometry import Window2d
+from ..geometry import Window2d, inside
 from .chunks import Chunk, cut, length, slab, split
 from .counted import products, slab_bytes
 from .problem import Direction, Problem

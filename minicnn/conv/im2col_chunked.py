@@ -30,10 +30,9 @@ import numpy as np
 
 from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
-from ..backend.pooling import inside
 from ..backend.small_products import are_small, multiply, operand
 from ..backend.workspace import empty, scratch
-from ..geometry import Window2d
+from ..geometry import Window2d, inside
 from . import chunks, im2col
 from .chunks import Chunk
 from .counted import images_and_rows, products, slab_bytes

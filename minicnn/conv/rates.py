@@ -1,7 +1,7 @@
 """The rates of this machine, measured once: what the cost model multiplies counts with.
 
 The algorithms are timed on a few small problems, for half a second in all, and the rates are those with which the model
-comes closest to the times: the non-negative least squares of predicted/measured − 1, drawn a little towards the default
+comes closest to the times: the non-negative least squares of predicted/measured − 1, drawn towards the default
 rates, for small problems are not like all others.
 
 They are kept in the user's cache.  The file is made anew for another processor, BLAS, version of NumPy or of the

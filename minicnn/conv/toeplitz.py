@@ -55,10 +55,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..backend.cpu import empty_images
 from ..backend.parallel import parallel_for
-from ..backend.pooling import inside
 from ..backend.small_products import multiply_tall, tall_blocks, tall_products
 from ..backend.workspace import scratch
-from ..geometry import Window2d
+from ..geometry import Window2d, inside
 from .chunks import Chunk, cut, even, length, slab
 from .counted import images_and_rows, products, slab_bytes
 from .im2col import windows
