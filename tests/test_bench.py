@@ -240,9 +240,8 @@ def test_minicnns_answer_is_without_dropout_and_its_steps_are_with(shared):
 
 
 def test_fused_for_training_it_still_normalises_by_the_batch(tmp_path):
-    config = {"model": "resnet_cifar", "depth": 8}
-    write_files(str(tmp_path), config, 2)
-    task = task_in(tmp_path, "training", 2, config)
+    write_files(str(tmp_path), CLASSIC["resnet18"], 2)
+    task = task_in(tmp_path, "training", 2, CLASSIC["resnet18"])
     plain, fused = (own.prepare(task, fused=fused) for fused in (False, True))
     norms = [module for module in fused.model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert any(norm.relu for norm in norms)
