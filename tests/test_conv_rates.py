@@ -101,7 +101,7 @@ def test_a_folder_that_may_not_be_written_is_done_without(file, monkeypatch):
 def test_by_default_they_are_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("MINICNN_RATES")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(kept.sys, "platform", "linux")
+    monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr(kept, "_measured", lambda: MEASURED)
     assert read_again(monkeypatch) == MEASURED
     assert (tmp_path / "minicnn" / "conv-rates.json").is_file()

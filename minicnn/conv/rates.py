@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import threading
 import time
 import warnings
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import cache
 from ..atomic import replacing
 from ..backend.cpu import full_images
 from ..backend.machine import blas_name, cpu_name
@@ -137,14 +137,7 @@ def _identity() -> dict[str, Any]:
 
 
 def _cache_file() -> Path:
-    """Return the file in the user's cache, by each system's custom."""
-    if sys.platform == "win32":
-        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "minicnn" / "conv-rates.json"
+    return cache.folder() / "conv-rates.json"
 
 
 # By measuring

@@ -1,0 +1,116 @@
+"""The GPU as a launcher's device: kernels compiled once by NVRTC, kept on disk, loaded and started by CuPy.
+
+A cubin in the user's cache is named by the hash of everything it was made from: the sources, headers included, the
+instance, the compiler's version and the architecture.  So an edited kernel is compiled anew, and an old file is never
+taken for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .. import cache
+from ..atomic import replacing
+from . import nvrtc
+from .cuda_source import Kernel
+
+__all__ = ["CupyDevice", "cubin"]
+
+LEAST_CAPABILITY = 70
+DEFAULT_SHARED = 48 * 1024  # a block gets more only after asking for it
+
+
+class CupyDevice:
+    """CuPy's current device when this is made.
+
+    Raises
+    ------
+    RuntimeError
+        If CuPy is not installed, sees no GPU, or the GPU is older than sm_70: one sentence saying what would mend it.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import cupy  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise RuntimeError(
+                "cuda: CuPy is not installed; install minicnn[cuda12] or minicnn[cuda13]"
+            ) from error
+        if not cupy.cuda.is_available():
+            raise RuntimeError(
+                "cuda: CuPy finds no GPU it can use; is there one, and NVIDIA's driver for it?"
+            )
+        self._cupy = cupy
+        self._device = cupy.cuda.Device()
+        self.capability = int(self._device.compute_capability)
+        if self.capability < LEAST_CAPABILITY:
+            raise RuntimeError(
+                f"cuda: the kernels need compute capability {LEAST_CAPABILITY / 10}, device {self._device.id} has "
+                f"{self.capability / 10}"
+            )
+        attributes = self._device.attributes
+        self.multiprocessors: int = attributes["MultiProcessorCount"]
+        self.shared_memory: int = attributes["MaxSharedMemoryPerBlockOptin"]
+        self._functions: dict[str, Callable[..., None]] = {}
+
+    def holds(self, array: Any) -> bool:
+        """Whether this is a CuPy array in this device's memory."""
+        return isinstance(array, self._cupy.ndarray) and array.device.id == self._device.id
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return a new CuPy array of unspecified values."""
+        with self._device:
+            return self._cupy.empty(shape, dtype)
+
+    def matmul(self, a: Any, b: Any, out: Any) -> Any:
+        """Write the product a @ b to `out`, by cuBLAS."""
+        with self._device:
+            return self._cupy.matmul(a, b, out=out)
+
+    def function(self, kernel: Kernel, expression: str) -> Callable[..., None]:
+        """Return CuPy's function for an instance, compiled and loaded when it is asked for the first time."""
+        if expression not in self._functions:
+            path, name = cubin(kernel, expression, self.capability)
+            with self._device:
+                function = self._cupy.RawModule(path=str(path)).get_function(name)
+                room = self.shared_memory - function.shared_size_bytes
+                if room > DEFAULT_SHARED:
+                    function.max_dynamic_shared_size_bytes = room
+            self._functions[expression] = function
+        return self._functions[expression]
+
+
+def cubin(kernel: Kernel, expression: str, architecture: int) -> tuple[Path, str]:
+    """Return the file with an instance's machine code, and its function's name there.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    expression : str
+        The instance, ``"scale_v2<float, int>"``.
+    architecture : int
+        70 for sm_70.
+
+    Raises
+    ------
+    minicnn.backend.nvrtc.NvrtcNotFound, minicnn.backend.nvrtc.CompileError
+        If it is not in the cache and cannot be compiled.
+    """
+    folder = cache.folder() / "kernels"
+    known = (*kernel.source.files.items(), expression, architecture, nvrtc.version())
+    code = (
+        folder
+        / f"{kernel.name}-sm_{architecture}-{hashlib.sha256(repr(known).encode()).hexdigest()[:32]}.cubin"
+    )
+    name = code.with_suffix(".name")
+    if not (code.is_file() and name.is_file()):
+        compiled = nvrtc.compile_file(kernel.source.path, [expression], architecture)
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(name) as temporary:
+            temporary.write_text(compiled.names[expression])
+        with replacing(code) as temporary:
+            temporary.write_bytes(compiled.cubin)
+    return code, name.read_text()
