@@ -15,7 +15,8 @@ from minicnn.study.ledger import Entry, entries
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # the tests load this file by its path
-import chart  # noqa: E402  (it is found only now)
+import chart  # noqa: E402  (they are found only now)
+import gpu_figures  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -273,6 +274,41 @@ def conv_choice() -> str:
     return held + "\n" + table + total + _source(record)
 
 
+def gpu_ladder() -> str:
+    """The CUDA kernels, version by version, over all their layers together."""
+    if not (RESULTS / "gpu_ladder.json").exists():
+        return "Not yet measured: no GPU has run it so far.\n"
+    record = _record("gpu_ladder")
+    results, versions = record["results"], record["versions"]
+    device, peaks = results["device"], results["peaks"]
+    rows = [
+        (
+            operation,
+            version,
+            f"{layers}",
+            *("—" if math.isnan(part) else f"{part:.0f} %" for part in parts),
+            _times(ratio),
+        )
+        for operation, version, layers, *parts, ratio in gpu_figures.summary(results["rows"])
+    ]
+    head = ("operation", "version", "layers", "of peak FLOP/s", "of bandwidth", "against PyTorch")
+    products = ", ".join(
+        f"{unit} {peaks[f'{unit}_tflops']:.0f} TFLOP/s"
+        for unit in ("fp32", "tf32", "bf16", "fp16")
+        if peaks[f"{unit}_tflops"]
+    )
+    left, torch = len(results["left_out"]), "no PyTorch"
+    if "torch" in versions:
+        torch = f"PyTorch {versions['torch']}, cuDNN {versions['cudnn']}"
+    source = (
+        f"\nBatch {results['batch']}. Peaks are of the same run: a copy {peaks['copy_gbs']:.0f} GB/s, matrix products "
+        f"{products}. {left} of {left + len(results['rows'])} rows were left out for want of time.\n\n"
+        f"*{device['name']}, driver {device['driver']}; CuPy {versions['cupy']}, {torch}; "
+        f"commit {record['commit']}, {record['date']}: `{record['command']}`*\n"
+    )
+    return _held(*gpu_figures.figures(results)) + "\n" + _table(head, rows) + source
+
+
 def profiles() -> str:
     """Where a training step's time goes: of each network the operations that take most."""
     record = _record("profiles")
@@ -358,6 +394,7 @@ PAGES = {
         "benchmark": benchmark,
         "benchmark_targets": benchmark_targets,
         "conv_choice": conv_choice,
+        "gpu_ladder": gpu_ladder,
         "profiles": profiles,
         "figures": figures_held,
         "convolution": convolution,

@@ -1,0 +1,141 @@
+"""Every version of every CUDA kernel on the layers of VGG-16, ResNet-50 and GoogLeNet, beside PyTorch and cuDNN.
+
+    python benchmarks/gpu_ladder.py              on a GPU: compares, times, writes a record; nine minutes at most
+    python benchmarks/gpu_ladder.py --emulated   without one: compares every row on tiny shapes in the tests' emulator
+
+It needs this checkout, Python with NumPy, CuPy with NVRTC, and PyTorch for its own part; no network.  The layers that
+matter most come first; whatever the budget did not reach is named in the record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import types
+from collections.abc import Callable, Collection, Mapping
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # this checkout, installed or not
+try:
+    import threadpoolctl  # noqa: F401
+except ImportError:  # it limits the threads of the CPU's BLAS, with which nothing here computes
+    stand_in: Any = types.ModuleType("threadpoolctl")
+    stand_in.ThreadpoolController, stand_in.threadpool_info = None, list
+    sys.modules["threadpoolctl"] = stand_in
+
+import gpu_figures  # noqa: E402  (they are found only now)
+from gpu_layers import tiny  # noqa: E402
+from gpu_operations import OPERATIONS  # noqa: E402
+from gpu_plan import Task, plan, rows_within  # noqa: E402
+from gpu_rows import with_rates  # noqa: E402
+from gpu_worker import Unavailable, Worker, compile_ahead, row_of  # noqa: E402
+
+from minicnn.atomic import replacing  # noqa: E402
+from minicnn.bench.recording import record_of  # noqa: E402
+
+BUDGET = 510  # seconds
+BATCH = 32  # images
+EVERY = 20  # seconds between records of what there is so far
+
+
+def main(argv: list[str] | None = None, clock: Callable[[], float] = time.monotonic) -> int:
+    start = clock()
+    arguments = _parsed(argv)
+    try:
+        return emulated(arguments.only) if arguments.emulated else measured(arguments, start, clock)
+    except (Unavailable, RuntimeError) as error:
+        print(f"gpu_ladder: {error}", file=sys.stderr)
+        return 2
+
+
+def _parsed(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--emulated", action="store_true", help="no GPU, no times: compare tiny layers only")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds, in all (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=BATCH, help="images (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=OPERATIONS, default=(), metavar="OPERATION")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "benchmarks" / "results", help="the record's folder"
+    )
+    return parser.parse_args(argv)
+
+
+def emulated(only: Collection[str]) -> int:
+    """Compare each different tiny row; return 1 if one is wrong."""
+    from gpu_emulated import Emulated
+
+    device, rows = Emulated(), []
+    for task in tiny_tasks(only):
+        rows.append(row_of(task, device, batch=2))
+        print(gpu_figures.printed(rows[-1]), flush=True)
+    return _verdict(rows)
+
+
+def tiny_tasks(only: Collection[str] = ()) -> list[Task]:
+    """Return every row with its layer made tiny; those that are then the same, once."""
+    tasks = (Task(task.operation, tiny(task.layer), task.dtype) for task in plan(only))
+    return list(dict.fromkeys(tasks))
+
+
+def measured(arguments: argparse.Namespace, start: float, clock: Callable[[], float]) -> int:
+    """Measure what the budget allows and write the record; return 1 if something computed was wrong."""
+    tasks = plan(arguments.only)
+    first = Worker(arguments.batch)
+    compile_ahead({task.operation for task in tasks}, first.ready["device"]["capability"])
+    workers = chain([first], (Worker(arguments.batch) for _ in count()))
+    rows: list[dict[str, Any]] = []
+    results = {
+        "device": first.ready["device"],
+        "peaks": first.ready["peaks"],
+        "batch": arguments.batch,
+        "budget_s": arguments.budget,
+        "rows": rows,
+    }
+
+    def write() -> None:
+        results["spent_s"] = round(clock() - start, 1)
+        results["left_out"] = [task.name for task in tasks[len(rows) :]]
+        _write(arguments.out, results, first.ready["versions"])
+
+    written = clock()
+    try:
+        for row in rows_within(tasks, lambda: next(workers), start + arguments.budget, clock):
+            rows.append(with_rates(row, results["peaks"]))
+            print(gpu_figures.printed(rows[-1]), flush=True)
+            if clock() - written > EVERY:
+                write()
+                written = clock()
+    finally:
+        write()
+    for what, target, found, held in gpu_figures.figures(results):
+        print(f"{what}: {found} ({target}: {'reached' if held else 'missed'})")
+    print(f"{len(rows)} rows in {results['spent_s']} s, {len(results['left_out'])} left out")
+    return _verdict(rows)
+
+
+def _verdict(rows: list[dict[str, Any]]) -> int:
+    bad = gpu_figures.bad(rows)
+    for row in bad:
+        print(row, file=sys.stderr)
+    return min(len(bad), 1)
+
+
+def _write(folder: Path, results: dict[str, Any], versions: Mapping[str, str]) -> None:
+    """Write the record, a row a line."""
+    command = " ".join(["python benchmarks/gpu_ladder.py", *sys.argv[1:]])
+    record = record_of(results | {"rows": []}, command, versions=versions)
+    rows = ",\n".join(json.dumps(row) for row in results["rows"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "gpu_ladder.json") as temporary:
+        temporary.write_text(
+            json.dumps(record, indent=1).replace('"rows": []', f'"rows": [\n{rows}\n]') + "\n"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

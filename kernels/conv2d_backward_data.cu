@@ -1,0 +1,444 @@
+// conv2d_backward_data.cu: the gradient of a convolution's input
+//
+// Purpose: dx = ∂L/∂x of y = conv2d(x, w), from g = ∂L/∂y,
+//
+//            dx[n, h, w, c] = Σ_{r, s, k} g[n, p, q, k] · w[k, r, s, c]
+//            p·stride_h + r·dilation_h = h + pad_h,   q·stride_w + s·dilation_w = w + pad_w
+//
+//          over the windows (p, q) inside P×Q that see pixel (h, w), and with groups over the kernels k of c's group.
+//          Every pixel gathers what it is owed, so no two threads add to one number: no atomics, and the same bits in
+//          every run.  With stride 1 it is a convolution of g with the kernels turned by 180° (Dumoulin and Visin,
+//          "A guide to convolution arithmetic for deep learning", 2016, section 4).
+// Shapes:  g [N, P, Q, K], w [K, R, S, C/G], dx [N, H, W, C]
+// Threads: v1, v2 one a number of dx; from v3 on a block computes a tile of the product dx[pixel][c] of one group and
+//          residue (see Residue), blockIdx.x the tile, blockIdx.z the residue and the group, which runs fastest.
+// Cost:    2·N·K·P·Q·(C/G)·R·S FLOPs, less what would lie in the padding; each of g, w and dx moved once is the least:
+//          (N·P·Q·K + K·R·S·C/G + N·H·W·C) · bytes of a number.  From v5 on w is moved twice more to be turned, which
+//          takes a workspace of its size.
+// Versions:
+//   conv2d_backward_data_v1        a thread a number of dx, columns fastest: a warp's loads of g are scattered
+//   conv2d_backward_data_v2        channels fastest: neighbouring threads load neighbouring weights and share their g
+//   conv2d_backward_data_v3        tiles in shared memory: each number loaded serves 16 numbers of dx; pixels taken by
+//                                  residue, without which 1 - 1/(stride_h·stride_w) of a tile's products would be 0
+//   conv2d_backward_data_v4        8 × 8 numbers a thread: each number read from shared memory serves 8
+//   conv2d_backward_data_v5_turn   w [K, R, S, C/G] as [C, R, S, K/G], for v5 to v8
+//   conv2d_backward_data_v5        16 bytes an instruction, from global and from shared memory
+//   conv2d_backward_data_v6        tiles copied ahead by cp.async, and warp tiles
+//   conv2d_backward_data_v7        tensor cores on TF32, which rounds g and w to 10 bits of mantissa
+//   conv2d_backward_data_v8        tensor cores on 16-bit numbers, sums in float
+#include "implicit_gemm.cuh"
+#include "window.cuh"
+
+// dx[n, row, column, c] as it is defined.
+template <typename T, typename Index>
+__device__ T gradient_of_pixel(const T* g, const T* w, const Conv2d& conv, const Place& pixel, int c) {
+  const int kernels = conv.K / conv.G, channels = conv.C / conv.G;
+  const int first = c / channels * kernels;  // of the kernels of c's group
+  const Index kernel_size = static_cast<Index>(conv.R) * conv.S * channels;
+  accumulator_t<T> sum = 0;
+  for (int r = 0; r < conv.R; ++r) {
+    const int p = window_seeing(pixel.row + conv.pad_h, r * conv.dilation_h, conv.stride_h, conv.P);
+    if (p < 0) continue;
+    for (int s = 0; s < conv.S; ++s) {
+      const int q = window_seeing(pixel.column + conv.pad_w, s * conv.dilation_w, conv.stride_w, conv.Q);
+      if (q < 0) continue;
+      const T* gradients = g + number_of<Index>(pixel.n, p, q, conv.P, conv.Q) * conv.K + first;
+      const T* weights = w + first * kernel_size + (r * conv.S + s) * channels + c % channels;
+      for (int k = 0; k < kernels; ++k) sum += load(gradients[k]) * load(weights[k * kernel_size]);
+    }
+  }
+  return store<T>(sum);
+}
+
+// v1: one thread a number of dx, in the order in which the formula is read with images [N, C, H, W]: columns fastest.
+//     Each of a warp's 32 loads of g lies K numbers from the next one's: 32 sectors of 32 bytes to use 4 bytes of each.
+// instances: <float, int>, <double, int>, <float, long long>
+// budget: 64 registers, 0 B shared
+template <typename T, typename Index>
+__global__ void __launch_bounds__(256, 4) conv2d_backward_data_v1(const T* __restrict__ g,  // [N, P, Q, K]
+                                                                  const T* __restrict__ w,  // [K, R, S, C/G]
+                                                                  T* __restrict__ dx,       // [N, H, W, C]
+                                                                  Conv2d conv) {
+  const Index i = thread_in_grid<Index>();
+  const Index area = static_cast<Index>(conv.H) * conv.W;
+  if (i >= area * conv.N * conv.C) return;
+  const int c = static_cast<int>(i / area % conv.C), n = static_cast<int>(i / area / conv.C);
+  const Place pixel{n, static_cast<int>(i % area / conv.W), static_cast<int>(i % conv.W)};
+  dx[number_of<Index>(n, pixel.row, pixel.column, conv.H, conv.W) * conv.C + c] =
+      gradient_of_pixel<T, Index>(g, w, conv, pixel, c);
+}
+
+// v2: the same sum, the threads in the order of memory: channels fastest.  A warp now loads 32 neighbouring weights,
+//     4 sectors in place of up to 32, and one g, which all its threads share.
+// instances: <float, int>, <double, int>, <float, long long>
+// budget: 64 registers, 0 B shared
+template <typename T, typename Index>
+__global__ void __launch_bounds__(256, 4) conv2d_backward_data_v2(const T* __restrict__ g,  // [N, P, Q, K]
+                                                                  const T* __restrict__ w,  // [K, R, S, C/G]
+                                                                  T* __restrict__ dx,       // [N, H, W, C]
+                                                                  Conv2d conv) {
+  const Index i = thread_in_grid<Index>();
+  if (i >= static_cast<Index>(conv.N) * conv.H * conv.W * conv.C) return;
+  const Place pixel = place_of(i / conv.C, conv.H, conv.W);
+  dx[i] = gradient_of_pixel<T, Index>(g, w, conv, pixel, static_cast<int>(i % conv.C));
+}
+
+// The pixels of one residue along one axis, those with (pixel + pad) mod stride = residue, and what sees them:
+//
+//   pixel(i)     = first_pixel + i · stride             0 ≤ i < pixels
+//   tap(j)       = first_tap + j · tap_step             0 ≤ j < taps
+//   window(i, j) = first_window + i − j · window_step   the one whose tap(j) lies on pixel(i)
+//
+// Any pixel and any tap meet in some window only once in `stride` times.  A tile of the product wants all its pixels to
+// have the same taps, and those of one residue do: each residue is a product of its own, a convolution of stride 1,
+// over the taps that meet it.  Together they cost 1/stride, on each axis, of the product over all pixels and all taps:
+// for 3×3 of stride 2, the four have 4, 2, 2 and 1 taps on a quarter of the pixels each, 2.25 a pixel in place of 9.
+struct Residue {
+  int stride;
+  int pixels;
+  int first_pixel;
+  int taps;
+  int first_tap;
+  int tap_step;
+  int first_window;
+  int window_step;
+
+  Residue() = default;
+  __device__ __forceinline__ Residue(int residue, int size, int kernel, int stride, int pad, int dilation)
+      : stride(stride) {
+    first_pixel = (residue + stride - pad % stride) % stride;
+    pixels = size > first_pixel ? ceil_div(size - first_pixel, stride) : 0;
+    tap_step = 1;
+    while (tap_step * dilation % stride != 0) ++tap_step;
+    first_tap = 0;
+    while (first_tap < kernel && first_tap * dilation % stride != residue) ++first_tap;
+    taps = ceil_div(kernel - first_tap, tap_step);
+    first_window = (first_pixel + pad - first_tap * dilation) / stride;
+    window_step = tap_step * dilation / stride;
+  }
+
+  __device__ __forceinline__ int tap(int j) const { return first_tap + j * tap_step; }
+};
+
+// The product of one group and of a residue on each axis, and what it counts: the residues' pixels, row after row and
+// image after image, and its depth, the taps with the kernels of the group, kernels fastest.
+struct Part {
+  int group;
+  int kernels;   // of a group
+  int channels;  // likewise
+  Residue rows;
+  Residue columns;
+  Divisor by_kernels;
+  Divisor by_taps;  // of a row
+  Divisor by_width;
+  Divisor by_height;
+
+  struct Term {
+    int k;
+    int tap_row;
+    int tap_column;
+  };
+
+  Part() = default;
+  __device__ Part(const Conv2d& conv, int number)
+      : group(number % conv.G),
+        kernels(conv.K / conv.G),
+        channels(conv.C / conv.G),
+        rows(number / conv.G / conv.stride_w, conv.H, conv.R, conv.stride_h, conv.pad_h, conv.dilation_h),
+        columns(number / conv.G % conv.stride_w, conv.W, conv.S, conv.stride_w, conv.pad_w, conv.dilation_w),
+        by_kernels(kernels),
+        by_taps(max(columns.taps, 1)),
+        by_width(max(columns.pixels, 1)),
+        by_height(max(rows.pixels, 1)) {}
+
+  // Pixel i: its place among those of the residues.
+  __device__ __forceinline__ Place pixel(int i) const {
+    const int line = by_width.quotient(i), n = by_height.quotient(line);
+    return {n, line - n * rows.pixels, i - line * columns.pixels};
+  }
+
+  // kKernel: 1 for 1×1 kernels, 0 for any.  (3×3 gains nothing: how many taps there are depends on the residue.)
+  template <int kKernel>
+  __device__ __forceinline__ Term term(int kk) const {
+    if (kKernel == 1) return {kk, 0, 0};
+    const int tap = by_kernels.quotient(kk), tap_row = by_taps.quotient(tap);
+    return {kk - tap * kernels, tap_row, tap - tap_row * columns.taps};
+  }
+};
+
+// This block's part, in shared memory: in registers it would leave too few for the sums.
+__device__ __forceinline__ const Part& part_of_block(const Conv2d& conv) {
+  __shared__ Part part;
+  if (threadIdx.x == 0) part = Part(conv, blockIdx.z);
+  __syncthreads();
+  return part;
+}
+
+// A: what the windows that see a pixel got, for each tap and kernel: g[pixel][(r, s, k)].
+template <typename T_, typename Index, int kKernel>
+struct Gradients {
+  using T = T_;
+  static constexpr bool kAlongDepth = true;
+  struct Row {
+    Index base;  // of the window whose first tap lies on the pixel, even where there is no such window
+    int p;
+    int q;
+  };
+  struct Depth {
+    int offset;  // from there
+    int p;
+    int q;
+  };
+
+  const T* g;
+  const Conv2d& conv;
+  const Part& part;
+
+  __device__ __forceinline__ Row row(int i) const {
+    const Place pixel = part.pixel(i);
+    const int p = part.rows.first_window + pixel.row, q = part.columns.first_window + pixel.column;
+    return {number_of<Index>(pixel.n, p, q, conv.P, conv.Q) * conv.K + part.group * part.kernels, p, q};
+  }
+
+  __device__ __forceinline__ Depth depth(int kk) const {
+    const auto term = part.term<kKernel>(kk);
+    const int p = -term.tap_row * part.rows.window_step, q = -term.tap_column * part.columns.window_step;
+    return {(p * conv.Q + q) * conv.K + term.k, p, q};
+  }
+
+  __device__ __forceinline__ const T* at(const Row& row, const Depth& depth) const {
+    const bool exists = static_cast<unsigned>(row.p + depth.p) < static_cast<unsigned>(conv.P) &&
+                        static_cast<unsigned>(row.q + depth.q) < static_cast<unsigned>(conv.Q);
+    return exists ? g + (row.base + depth.offset) : nullptr;
+  }
+};
+
+// B: the weights of a channel, w[c][(r, s, k)], as they lie: channels next to each other.
+template <typename T_, typename Index>
+struct Weights {
+  using T = T_;
+  static constexpr bool kAlongDepth = false;
+  struct Row {
+    int c;
+  };
+  struct Depth {
+    Index base;
+  };
+
+  const T* w;  // [K, R, S, C/G]
+  const Conv2d& conv;
+  const Part& part;
+
+  __device__ __forceinline__ Row row(int c) const { return {c}; }
+
+  __device__ __forceinline__ Depth depth(int kk) const {
+    const auto term = part.term<0>(kk);
+    const int k = part.group * part.kernels + term.k;
+    return {number_of<Index>(k, part.rows.tap(term.tap_row), part.columns.tap(term.tap_column), conv.R, conv.S) *
+            part.channels};
+  }
+
+  __device__ __forceinline__ const T* at(const Row& row, const Depth& depth) const { return w + (depth.base + row.c); }
+};
+
+// B again, of weights that were turned: kernels next to each other, as in g.
+template <typename T_, typename Index, int kKernel>
+struct TurnedWeights {
+  using T = T_;
+  static constexpr bool kAlongDepth = true;
+  struct Row {
+    Index base;
+  };
+  struct Depth {
+    int offset;
+  };
+
+  const T* turned;  // [C, R, S, K/G]
+  const Conv2d& conv;
+  const Part& part;
+
+  __device__ __forceinline__ Row row(int c) const {
+    return {static_cast<Index>(part.group * part.channels + c) * (conv.R * conv.S * part.kernels)};
+  }
+
+  __device__ __forceinline__ Depth depth(int kk) const {
+    const auto term = part.term<kKernel>(kk);
+    const int tap = part.rows.tap(term.tap_row) * conv.S + part.columns.tap(term.tap_column);
+    return {tap * part.kernels + term.k};
+  }
+
+  __device__ __forceinline__ const T* at(const Row& row, const Depth& depth) const {
+    return turned + (row.base + depth.offset);
+  }
+};
+
+// The tail: row i of D goes to its pixel of dx.
+template <typename T, typename Index>
+struct ToPixels {
+  T* dx;
+  const Conv2d& conv;
+  const Part& part;
+
+  template <typename Sum, int kCount>
+  __device__ __forceinline__ void operator()(int i, int c, const Sum (&sum)[kCount]) const {
+    const RowMajor<T, Index> pixels{dx + part.group * part.channels, conv.C, part.channels, nullptr, false};
+    const Place at = part.pixel(i);
+    const int row = part.rows.first_pixel + at.row * part.rows.stride;
+    const int column = part.columns.first_pixel + at.column * part.columns.stride;
+    pixels(number_of<int>(at.n, row, column, conv.H, conv.W), c, sum);
+  }
+};
+
+// What v3 to v8 have in common: the operands of this block's part.
+template <typename T, typename Index, int kKernel, typename B>
+struct BackwardData {
+  Gradients<T, Index, kKernel> gradients;
+  B weights;
+  ToPixels<T, Index> tail;
+  Extent extent;
+
+  __device__ __forceinline__ BackwardData(const T* g, const T* w, T* dx, const Conv2d& conv, const Part& part)
+      : gradients{g, conv, part},
+        weights{w, conv, part},
+        tail{dx, conv, part},
+        extent{conv.N * part.rows.pixels * part.columns.pixels, part.channels, 0,
+               part.rows.taps * part.columns.taps * part.kernels} {}
+
+  // Whether this block has a tile at all: the grid is made for the residues with the most pixels.
+  __device__ __forceinline__ bool has_tile(int rows, int columns) const {
+    return static_cast<int>(blockIdx.x) < ceil_div(extent.rows, rows) * ceil_div(extent.columns, columns);
+  }
+};
+
+template <typename T, typename Index>
+using AsTheyLie = BackwardData<T, Index, 0, Weights<T, Index>>;
+template <typename T, typename Index, int kKernel>
+using Turned = BackwardData<T, Index, kKernel, TurnedWeights<T, Index, kKernel>>;
+
+// v3: tiles.  A block loads 16 + 16 numbers for each 256 multiply-adds, where v2 loads 2 for each: a sixteenth of the
+//     traffic.  All pixels of a tile have the same taps, those of their residues.
+// instances: <float, int>, <double, int>, <float, long long>
+// budget: 64 registers, 4608 B shared
+template <typename T, typename Index>
+__global__ void __launch_bounds__(256, 4) conv2d_backward_data_v3(const T* __restrict__ g,  // [N, P, Q, K]
+                                                                  const T* __restrict__ w,  // [K, R, S, C/G]
+                                                                  T* __restrict__ dx,       // [N, H, W, C]
+                                                                  Conv2d conv) {
+  const AsTheyLie<T, Index> of(g, w, dx, conv, part_of_block(conv));
+  if (of.has_tile(16, 16)) product_tiles<16>(of.gradients, of.weights, of.extent, of.tail);
+}
+
+// v4: registers.  A thread computes kSide × kSide numbers: for 8, 64 multiply-adds of 16 reads of shared memory, where
+//     v3 makes 8.  (4 is for small problems, and for double.)
+// instances: <float, int, 8>, <float, int, 4>, <double, int, 4>, <float, long long, 4>
+// budget: 128 registers, 9728 B shared
+template <typename T, typename Index, int kSide>
+__global__ void __launch_bounds__(256, 2) conv2d_backward_data_v4(const T* __restrict__ g,  // [N, P, Q, K]
+                                                                  const T* __restrict__ w,  // [K, R, S, C/G]
+                                                                  T* __restrict__ dx,       // [N, H, W, C]
+                                                                  Conv2d conv) {
+  constexpr int kTile = 16 * kSide;
+  const AsTheyLie<T, Index> of(g, w, dx, conv, part_of_block(conv));
+  if (of.has_tile(kTile, kTile)) product_registers<kSide>(of.gradients, of.weights, of.extent, of.tail);
+}
+
+// v5, turn: the kernels change places with the channels, so that the products of v5 to v8 find both of their operands
+//     contiguous along the depth, as the forward convolution does: vectors then need only K/G to be a multiple of
+//     theirs, and ldmatrix can load v7's fragments.  A block turns 32 × 32 numbers of one tap by way of shared memory,
+//     where the one column more keeps a column's numbers in different banks: reads and writes are both contiguous.
+// instances: <float, int>, <__half, int>, <__nv_bfloat16, int>, <float, long long>, <__half, long long>,
+//            <__nv_bfloat16, long long>
+// budget: 64 registers, 4224 B shared
+template <typename T, typename Index>
+__global__ void __launch_bounds__(256, 4) conv2d_backward_data_v5_turn(const T* __restrict__ w,  // [K, R, S, C/G]
+                                                                       T* __restrict__ turned,   // [C, R, S, K/G]
+                                                                       Conv2d conv) {
+  __shared__ T tile[kWarp][kWarp + 1];
+  const int kernels = conv.K / conv.G, channels = conv.C / conv.G, taps = conv.R * conv.S;
+  const int across = ceil_div(channels, kWarp), down = ceil_div(kernels, kWarp);
+  const int block = static_cast<int>(blockIdx.x);  // (group, tap, tile of kernels, tile of channels)
+  const int group = block / across / down / taps, tap = block / across / down % taps;
+  const int k = block / across % down * kWarp, c = block % across * kWarp;
+  const int lane = threadIdx.x % kWarp, line = threadIdx.x / kWarp;
+  for (int i = line; i < kWarp; i += 8) {
+    const Index kernel = group * kernels + k + i;
+    if (k + i < kernels && c + lane < channels) tile[i][lane] = w[(kernel * taps + tap) * channels + c + lane];
+  }
+  __syncthreads();
+  for (int i = line; i < kWarp; i += 8) {
+    const Index channel = group * channels + c + i;
+    if (c + i < channels && k + lane < kernels) turned[(channel * taps + tap) * kernels + k + lane] = tile[lane][i];
+  }
+}
+
+// v5: vectors.  Four floats a read of shared memory, and a load where K/G is a multiple of 4: a quarter of v4's
+//     instructions for the same bytes.
+// instances: <float, int, 4, 0, 8>, <float, int, 4, 1, 8>, <float, int, 1, 0, 8>, <float, int, 4, 0, 4>,
+//            <float, int, 1, 0, 4>, <float, long long, 1, 0, 4>
+// budget: 255 registers, 20736 B shared
+template <typename T, typename Index, int kVector, int kKernel, int kSide>
+__global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
+    conv2d_backward_data_v5(const T* __restrict__ g,       // [N, P, Q, K]
+                            const T* __restrict__ turned,  // [C, R, S, K/G]
+                            T* __restrict__ dx,            // [N, H, W, C]
+                            Conv2d conv) {
+  constexpr int kTile = 16 * kSide;
+  const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
+  if (of.has_tile(kTile, kTile)) product_vectors<kSide, kVector>(of.gradients, of.weights, of.extent, of.tail);
+}
+
+// v6: pipeline.  The tiles of the next three steps are on their way by cp.async while this one is computed with.
+// instances: <float, int, 4, 0, 128, 128>, <float, int, 4, 1, 128, 128>, <float, int, 4, 0, 128, 64>,
+//            <float, int, 4, 0, 64, 64>, <float, int, 1, 0, 128, 64>, <float, long long, 1, 0, 128, 64>
+// budget: 255 registers, 256 B shared
+// needs: sm_80
+template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN>
+__global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 ? 1 : 32768 / (kTileM * kTileN))
+    conv2d_backward_data_v6(const T* __restrict__ g,       // [N, P, Q, K]
+                            const T* __restrict__ turned,  // [C, R, S, K/G]
+                            T* __restrict__ dx,            // [N, H, W, C]
+                            Conv2d conv) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
+  if (!of.has_tile(kTileM, kTileN)) return;
+  product_pipeline<kTileM, kTileN, kVector>(of.gradients, of.weights, of.extent, of.tail,
+                                          reinterpret_cast<T*>(memory));
+}
+
+// v7: tensor cores.  g and w are rounded to TF32, 10 bits of mantissa; an mma of a warp makes 1,024 multiply-adds.
+// instances: <float, int, 4, 0, 128, 128>, <float, int, 4, 1, 128, 128>, <float, int, 4, 0, 128, 64>,
+//            <float, int, 4, 0, 64, 64>, <float, int, 1, 0, 128, 64>, <float, long long, 1, 0, 128, 64>
+// budget: 255 registers, 256 B shared
+// needs: sm_80
+template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN>
+__global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 ? 1 : 32768 / (kTileM * kTileN))
+    conv2d_backward_data_v7(const T* __restrict__ g,       // [N, P, Q, K]
+                            const T* __restrict__ turned,  // [C, R, S, K/G]
+                            T* __restrict__ dx,            // [N, H, W, C]
+                            Conv2d conv) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
+  if (!of.has_tile(kTileM, kTileN)) return;
+  product_tensor_cores<kTileM, kTileN, kVector>(of.gradients, of.weights, of.extent, of.tail,
+                                              reinterpret_cast<T*>(memory));
+}
+
+// v8: 16-bit g, w and dx: half the bytes, and 2,048 multiply-adds an mma.  Sums are float, and rounded once.
+// instances: <__half, int, 8, 0, 128, 128>, <__half, int, 8, 1, 128, 128>, <__half, int, 1, 0, 128, 64>,
+//            <__nv_bfloat16, int, 8, 0, 128, 128>, <__nv_bfloat16, int, 8, 1, 128, 128>,
+//            <__nv_bfloat16, int, 1, 0, 128, 64>, <__half, long long, 1, 0, 128, 64>,
+//            <__nv_bfloat16, long long, 1, 0, 128, 64>
+// budget: 255 registers, 256 B shared
+// needs: sm_80
+template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN>
+__global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 ? 1 : 32768 / (kTileM * kTileN))
+    conv2d_backward_data_v8(const T* __restrict__ g,       // [N, P, Q, K]
+                            const T* __restrict__ turned,  // [C, R, S, K/G]
+                            T* __restrict__ dx,            // [N, H, W, C]
+                            Conv2d conv) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
+  if (!of.has_tile(kTileM, kTileN)) return;
+  product_tensor_cores<kTileM, kTileN, kVector>(of.gradients, of.weights, of.extent, of.tail,
+                                              reinterpret_cast<T*>(memory));
+}

@@ -1,0 +1,240 @@
+"""The gradients of a convolution's kernels and bias on a device: the ladders of ``kernels/conv2d_backward_weight.cu``."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ...geometry import Window2d
+from . import arguments
+from .arguments import ceil_div, sums_dtype
+from .conv2d import WIDE, Instance, Product, chosen, problem
+
+__all__ = ["LADDER", "conv2d_backward_bias", "conv2d_backward_weight", "parts_of", "workspace"]
+
+Array = Any
+
+WEIGHT, BIAS, SUM = "conv2d_backward_weight", "conv2d_backward_bias", "conv2d_backward_weight_v5_sum"
+IN_PARTS = ("v5", "v6", "v7", "v8")  # versions that cut the windows into parts
+LADDER: dict[str, dict[str, tuple[str, ...]]] = {
+    WEIGHT: {f"v{n}": (f"{WEIGHT}_v{n}",) for n in range(1, 5)}
+    | {version: (f"{WEIGHT}_{version}", SUM) for version in IN_PARTS},
+    BIAS: {"v1": (f"{BIAS}_v1",), "v2": (f"{BIAS}_v2", SUM)},
+}
+
+ROUNDING = ("v7",)  # float inputs to TF32: taken only where it is asked for
+THREADS = 256  # of a block of the naive versions, of the bias and of the sum
+KERNELS = 32  # of a block of the bias's v2
+BLOCKS = 2  # a multiprocessor's, at least, before the windows are cut no further
+LEAST = 256  # windows a part
+
+
+def conv2d_backward_weight(
+    on: Any,
+    x: Array,
+    g: Array,
+    *,
+    window: Window2d,
+    groups: int = 1,
+    version: str | None = None,
+    parts: int | None = None,
+    dtype: Any = None,
+    out: Array | None = None,
+) -> Array:
+    """Return ∂L/∂w of a convolution of x with w from g = ∂L/∂y.
+
+    Parameters
+    ----------
+    on : Launcher
+    x : (N, H, W, C), of float32, float64, float16 or bfloat16
+    g : (N, P, Q, K), of x's dtype
+    window : Window2d
+        Its kernel is R×S.
+    groups : int
+    version : str, optional
+        Of ``LADDER``; by default the fastest for the case that rounds no inputs: not v7, which makes them TF32.
+    parts : int, optional
+        How many parts v5 to v8 cut the N·P·Q windows into, at most; by default :func:`parts_of`.  The sums of
+        different numbers of parts differ by their rounding; :func:`workspace` is what they take.
+    dtype : dtype, optional
+        Of dw: x's by default, or float32 where x is of half precision, whose sums float32 holds as they are.
+    out : (K, R, S, C/groups), of that dtype, optional
+
+    Returns
+    -------
+    (K, R, S, C/groups)
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays that do not fit, or a version that cannot do the case.
+    """
+    if g.ndim != 4 or x.ndim != 4 or groups < 1:
+        raise ValueError(
+            f"{WEIGHT}: x must be [N, H, W, C] and g [N, P, Q, K], with at least 1 group, got {x.shape}, {g.shape}, "
+            f"groups {groups}"
+        )
+    shape = (g.shape[3], *window.kernel, x.shape[3] // groups)
+    conv = problem(WEIGHT, window, x.shape, shape, groups)
+    dw = _result(on, x, shape, dtype, out)
+    kernels, channels = shape[0] // groups, shape[3]
+    product = Product(
+        rows=kernels,
+        columns=math.prod(shape[1:]),
+        depth=conv["N"] * conv["P"] * conv["Q"],
+        vector=(kernels | channels) & -(kernels | channels),
+        along_depth=(False, False),
+    )
+    launched = {name: first for name, (first, *_) in LADDER[WEIGHT].items()}
+    # Parts of the windows keep all multiprocessors at work, however few the tiles are.
+    device = SimpleNamespace(capability=on.device.capability, multiprocessors=1)
+    version, instance = chosen(
+        SimpleNamespace(device=device), WEIGHT, version, launched, product, window, (x, g, dw), only_asked=ROUNDING
+    )
+    if version not in IN_PARTS:
+        _whole(on, instance, version, product, x, g, dw, conv)
+        return dw
+    blocks = instance.tiles(product) * groups
+    count = parts_of(on, blocks, product.depth) if parts is None else parts
+    _in_parts(on, instance, product, x, g, dw, conv, count)
+    return dw
+
+
+def conv2d_backward_bias(
+    on: Any,
+    g: Array,
+    *,
+    version: str | None = None,
+    parts: int | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return ∂L/∂b of a convolution with bias from g = ∂L/∂y: its sum over images and pixels.
+
+    Parameters
+    ----------
+    on : Launcher
+    g : (N, P, Q, K), of float32, float64, float16 or bfloat16
+    version : str, optional
+        Of ``LADDER``; by default the last.
+    parts : int, optional
+        How many parts v2 cuts the N·P·Q windows into, at most; by default :func:`parts_of`.
+    out : (K,), of g's dtype, optional
+
+    Returns
+    -------
+    (K,), of g's dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays that do not fit, or a version there is not.
+    """
+    if g.ndim != 4:
+        raise ValueError(f"{BIAS}: g must be [N, P, Q, K], got shape {g.shape}")
+    version = arguments.chosen(BIAS, version, LADDER[BIAS], {})
+    windows, kernels = math.prod(g.shape[:3]), g.shape[3]
+    db = on.empty((kernels,), g.dtype) if out is None else out
+    if db.shape != (kernels,):
+        raise ValueError(f"{BIAS}: out must have shape {(kernels,)}, got {db.shape}")
+    if version == "v1":
+        on.launch(f"{BIAS}_v1", (ceil_div(kernels, THREADS),), (THREADS,), g, db, windows, kernels)
+        return db
+    across = ceil_div(kernels, KERNELS)
+    count = parts_of(on, across, windows) if parts is None else parts
+    length, count = _cut(windows, count)
+    sums = on.empty((count, kernels), sums_dtype(g.dtype))
+    on.launch(f"{BIAS}_v2", (across, count), (THREADS,), g, sums, windows, length, kernels)
+    _sum(on, sums, db)
+    return db
+
+
+def parts_of(on: Any, blocks: int, windows: int) -> int:
+    """Return into how many parts so many windows are cut if each takes so many blocks.
+
+    As many as give every multiprocessor its blocks, but none shorter than LEAST windows.
+    """
+    wanted = ceil_div(BLOCKS * on.device.multiprocessors, max(blocks, 1))
+    return max(1, min(wanted, windows // LEAST))
+
+
+def workspace(shape: tuple[int, ...], parts: int, dtype: Any) -> int:
+    """Return the bytes of the workspace of dw, or db, of a shape in so many parts, from x and g of a dtype.
+
+    One part of float or double needs none.
+
+    Examples
+    --------
+    >>> workspace((64, 3, 3, 64), 27, np.dtype("float32"))
+    3981312
+    """
+    sums = sums_dtype(dtype)
+    return 0 if parts == 1 and sums == dtype else parts * math.prod(shape) * sums.itemsize
+
+
+def _result(on: Any, x: Array, shape: tuple[int, ...], dtype: Any, out: Array | None) -> Array:
+    dtype = np.dtype(dtype) if dtype is not None else x.dtype if out is None else out.dtype
+    if dtype not in (x.dtype, sums_dtype(x.dtype)):
+        raise TypeError(f"{WEIGHT}: dw must be {x.dtype} or {sums_dtype(x.dtype)}, got {dtype}")
+    dw = on.empty(shape, dtype) if out is None else out
+    if dw.shape != shape or dw.dtype != dtype:
+        raise ValueError(f"{WEIGHT}: out must be {dtype} of shape {shape}, got {dw.dtype} of {dw.shape}")
+    return dw
+
+
+def _whole(
+    on: Any, instance: Instance, version: str, product: Product, x: Array, g: Array, dw: Array, conv: dict[str, int]
+) -> None:
+    grid = (instance.tiles(product), 1, conv["G"])
+    on.launch(
+        instance.kernel,
+        (ceil_div(math.prod(dw.shape), THREADS),) if version in ("v1", "v2") else grid,
+        (instance.threads,),
+        g,
+        x,
+        dw,
+        conv,
+        Index=instance.index,
+        **instance.template,
+    )
+
+
+def _in_parts(
+    on: Any, instance: Instance, product: Product, x: Array, g: Array, dw: Array, conv: dict[str, int], count: int
+) -> None:
+    """Write the parts' sums to the workspace and add them up; one part alone is dw itself, if it has their dtype."""
+    length, count = _cut(product.depth, count)
+    sums = sums_dtype(x.dtype)
+    alone = count == 1 and dw.dtype == sums
+    parts = dw.reshape(1, *dw.shape) if alone else on.empty((count, *dw.shape), sums)
+    on.launch(
+        instance.kernel,
+        (instance.tiles(product), count, conv["G"]),
+        (instance.threads,),
+        g,
+        x,
+        parts,
+        conv,
+        length,
+        shared=instance.shared(product, x.dtype.itemsize),
+        Index=instance.index,
+        **instance.template,
+    )
+    if not alone:
+        size = math.prod(dw.shape)
+        _sum(on, parts.reshape(count, size), dw.reshape(size))
+
+
+def _cut(windows: int, parts: int) -> tuple[int, int]:
+    """Return how long a part is, and how many there are: no more than asked for, and none without a window."""
+    if parts < 1:
+        raise ValueError(f"{WEIGHT}: parts must be at least 1, got {parts}")
+    length = max(ceil_div(windows, parts), 1)
+    return length, max(ceil_div(windows, length), 1)
+
+
+def _sum(on: Any, parts: Array, sums: Array) -> None:
+    count, size = parts.shape
+    on.launch(SUM, (ceil_div(size, THREADS),), (THREADS,), parts, sums, count, size)

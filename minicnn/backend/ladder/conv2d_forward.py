@@ -1,0 +1,98 @@
+"""Convolution on a device: the ladder of ``kernels/conv2d_forward.cu``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...geometry import Window2d
+from .arguments import ceil_div
+from .conv2d import Product, chosen, problem
+
+__all__ = ["LADDER", "conv2d_forward"]
+
+Array = Any
+
+LADDER: dict[str, dict[str, tuple[str, ...]]] = {
+    "conv2d_forward": {f"v{n}": (f"conv2d_forward_v{n}",) for n in range(1, 9)}
+}
+
+ROUNDING = ("v7",)  # float inputs to TF32: taken only where it is asked for
+WARP = 32
+THREADS = 256  # of a block of v1 and v2
+
+
+def conv2d_forward(
+    on: Any,
+    x: Array,
+    w: Array,
+    b: Array | None = None,
+    *,
+    window: Window2d,
+    groups: int = 1,
+    relu: bool = False,
+    version: str | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Convolve images with kernels, add the bias and take the positive part if asked.
+
+    Parameters
+    ----------
+    on : Launcher
+    x : (N, H, W, C), of float32, float64, float16 or bfloat16
+    w : (K, R, S, C/groups), of x's dtype
+    b : (K,), of x's dtype, optional
+    window : Window2d
+        Its kernel is R×S.
+    groups : int
+    relu : bool
+        Take the positive part, in the same pass.
+    version : str, optional
+        Of ``LADDER``; by default the fastest for the case that rounds no inputs: not v7, which makes them TF32.
+    out : (N, P, Q, K), of x's dtype, optional
+
+    Returns
+    -------
+    (N, P, Q, K), of x's dtype
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arrays that do not fit, or a version that cannot do the case.
+    """
+    op = "conv2d_forward"
+    conv = problem(op, window, x.shape, w.shape, groups)
+    shape = conv["N"], conv["P"], conv["Q"], conv["K"]
+    y = on.empty(shape, x.dtype) if out is None else out
+    if y.shape != shape:
+        raise ValueError(f"{op}: out must have shape {shape}, got {y.shape}")
+    outputs = math.prod(shape)
+    product = Product(
+        rows=outputs // conv["K"],
+        columns=conv["K"] // groups,
+        depth=math.prod(w.shape[1:]),
+        vector=w.shape[3] & -w.shape[3],
+    )
+    kernels = {name: launched for name, (launched,) in LADDER[op].items()}
+    arrays = (x, w, y)
+    version, instance = chosen(
+        on, op, version, kernels, product, window, arrays, outputs * WARP, only_asked=ROUNDING
+    )
+    threads = {"v1": outputs, "v2": outputs * WARP}
+    blocks = ceil_div(threads[version], THREADS) if version in threads else instance.tiles(product)
+    grid = (blocks,) if version in threads else (blocks, 1, groups)
+    on.launch(
+        instance.kernel,
+        grid,
+        (instance.threads,),
+        x,
+        w,
+        b,
+        y,
+        conv,
+        relu,
+        shared=instance.shared(product, x.dtype.itemsize),
+        Index=instance.index,
+        **instance.template,
+    )
+    return y

@@ -1,0 +1,2 @@
+// device_launch_parameters.h: all of it that a kernel uses is in cuda_emulator.h already.
+#pragma once
