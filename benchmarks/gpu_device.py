@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import gpu_peers
+import gpu_rows
 import gpu_timing
 
 from minicnn.backend.cupy_device import CupyDevice
@@ -99,14 +100,14 @@ class Gpu:
 
     def peaks(self) -> dict[str, float | None]:
         """What the vendor's own code reaches: a copy, in GB/s read and written; matrix products, in TFLOP/s."""
-        found: dict[str, float | None] = {"copy_gbs": self._copy()}
-        a, b = (self.random.standard_normal((SIDE, SIDE), dtype="float32") for _ in range(2))
+        a, b = (self.random.standard_normal((SIDE, SIDE), dtype=self.xp.float32) for _ in range(2))
         out = self.xp.empty_like(a)
         calls = {"fp32": lambda: self.xp.matmul(a, b, out=out), **self._other_products(a, b)}
-        for unit in ("fp32", "tf32", "bf16", "fp16"):
-            call = calls.get(unit)
-            found[f"{unit}_tflops"] = 2 * SIDE**3 / self._median(call) / 1e12 if call else None
-        return found
+        products = {
+            f"{unit}_tflops": 2 * SIDE**3 / self._median(calls[unit]) / 1e12 if unit in calls else None
+            for unit in gpu_rows.TOLERANCE
+        }
+        return {**products, "copy_gbs": self._copy()}
 
     def _copy(self) -> float:
         source = self.xp.ones(COPIED // 4, "float32")

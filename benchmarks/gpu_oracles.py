@@ -16,22 +16,22 @@ Array = Any
 
 def conv2d(xp: Any, x: Array, w: Array, window: Window2d) -> Array:
     padded, views = _seen(xp, x, window)
-    return sum(padded[view] @ w[:, r, s].T for (r, s), view in views)
+    rows = sum(_rows(padded[view]) @ w[:, r, s].T for (r, s), view in views)
+    return rows.reshape(len(x), *window.output_size(*x.shape[1:3]), len(w))
 
 
 def conv2d_backward_data(xp: Any, g: Array, w: Array, shape: tuple[int, ...], window: Window2d) -> Array:
     padded, views = _seen(xp, xp.zeros(shape, g.dtype), window)
     for (r, s), view in views:
-        padded[view] += g @ w[:, r, s]
+        padded[view] += (_rows(g) @ w[:, r, s]).reshape(*g.shape[:3], shape[3])
     return _inside(padded, shape, window)
 
 
 def conv2d_backward_weight(xp: Any, x: Array, g: Array, window: Window2d) -> Array:
     padded, views = _seen(xp, x, window)
-    rows = g.reshape(-1, g.shape[-1]).T
     dw = xp.empty((g.shape[-1], *window.kernel, x.shape[-1]), g.dtype)
     for (r, s), view in views:
-        dw[:, r, s] = rows @ padded[view].reshape(-1, x.shape[-1])
+        dw[:, r, s] = _rows(g).T @ _rows(padded[view])
     return dw
 
 
@@ -182,6 +182,11 @@ def _seen(
     padded[:, top : top + height, left : left + width] = x
     views = ((at, (slice(None), *window.at(*at, p, q)[1:])) for at in window.offsets())
     return padded, views
+
+
+def _rows(images: Array) -> Array:
+    """[N·H·W, C]."""
+    return images.reshape(-1, images.shape[-1])
 
 
 def _inside(padded: Array, shape: tuple[int, ...], window: Window2d) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 FEWEST, MOST = 3, 15  # samples of a call
 SHARE = 0.04  # seconds of samples of a call that is quick enough for more than the fewest
@@ -35,15 +36,16 @@ class Stopwatch:
     def __init__(self, cupy: Any, cache: int) -> None:
         self.cuda = cupy.cuda
         self.cold = cupy.ones(max(4 * cache, LEAST_COLD) // 4, "float32")
+        self.passes: WeakKeyDictionary[Call, int] = WeakKeyDictionary()  # that each call turned out to need
 
     def seconds(self, call: Call) -> float:
         """Of one call, which ran before: what it compiles and loads is no part of it."""
-        passes = 1
         while True:
+            passes = self.passes.setdefault(call, 1)
             seconds, waited = self._once(call, passes)
             if waited <= NOTHING * seconds or passes >= MOST_PASSES:
                 return seconds
-            passes *= 2
+            self.passes[call] = 2 * passes
 
     def _once(self, call: Call, passes: int) -> tuple[float, float]:
         """Seconds on the device, and for how many of them it may have waited for Python."""

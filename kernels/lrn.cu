@@ -5,7 +5,7 @@
 //            y_c = x_c · d_c^−β,   d_c = k + (α/size) Σ_{j ∈ window(c)} x_j²
 //
 //          where window(c) are those of the `size` channels from c − ⌊size/2⌋ to c + ⌊(size − 1)/2⌋ that
-//          exist. A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet Classification with Deep Convolutional
+//          exist.  A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet Classification with Deep Convolutional
 //          Neural Networks", 2012, section 3.3.  (PyTorch divides α by size, the paper does not.)
 //
 //          Backward.  x_j is a factor of y_j, and it is in d_c for every c with j ∈ window(c).  There
@@ -79,10 +79,10 @@ __device__ __forceinline__ float sum_of(const float* from, int count) {
 
 // v2: a row of threads takes a pixel and keeps its squares in shared memory, size − 1 zeros around them: a
 //     number is squared once in place of `size` times, and the sum over a window has no test and no division.
-//      That is little, for powf stays, and a warp now reads shared memory as often as it read the cache; this
-//      version is
-//     there for what it saves backward.  (It is no running sum, which would add the next channel and subtract
-//     the last: a large number would leave its rounding to all channels after it, an infinite one NaN.)
+//     That is little, for powf stays, and a warp now reads shared memory as often as it read the cache; this
+//     version is there for what it saves backward.  (It is no running sum, which would add the next channel
+//     and subtract the last: a large number would leave its rounding to all channels after it, an infinite
+//     one NaN.)
 //     Dynamic shared memory: blockDim.y · (C + size − 1) floats.
 // instances: <float, int>, <float, long long>, <__half, int>, <__nv_bfloat16, int>
 // budget: 40 registers, 0 B shared
@@ -134,7 +134,7 @@ __device__ __forceinline__ void load_four(const T* from, const Lane<Index>& lane
 }
 
 // The sums over the windows of kSize channels around each of a lane's four, by way of the neighbouring lanes.
-//  Those of the warp's outermost lanes lack a side.  All lanes must call it.
+// Those of the warp's outermost lanes lack a side.  All lanes must call it.
 template <int kSize, typename Index>
 __device__ __forceinline__ void window_sums(const float (&values)[4], const Lane<Index>& lane,
                                             float (&sums)[4]) {
@@ -262,7 +262,7 @@ __global__ void __launch_bounds__(256, 4) lrn_backward_v2(
 // v3: both sums by shuffles, for 5 channels 2 a number in place of 10 reads of shared memory and two
 //     barriers; 16 bytes a load; β = ¾ by roots.  dx needs t of 2 channels on either side, and these the
 //     squares of 2 more: 4 channels, which one lane has, so again 30 lanes of 32 write.  An odd window is its
-//     own mirror image. C must be a multiple of 4, and size the template's.
+//     own mirror image.  C must be a multiple of 4, and size the template's.
 // instances: <float, int, 5, true>, <float, int, 5, false>, <float, long long, 5, true>,
 //   <float, long long, 5, false>, <__half, int, 5, true>, <__nv_bfloat16, int, 5, true>
 // budget: 56 registers, 0 B shared

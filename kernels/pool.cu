@@ -51,7 +51,7 @@ __device__ __forceinline__ Spot spot_by_planes(Index i, int height, int width, i
 }
 
 // This thread's spot, where a block is a patch: of vectors of channels along x, columns along y, rows along
-// z. Along x the grid counts the patches of all images, row by row, and along y the blocks that share the
+// z.  Along x the grid counts the patches of all images, row by row, and along y the blocks that share the
 // channels.
 template <int kVector>
 __device__ __forceinline__ Spot spot_in_patch(int height, int width) {
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(256, 4) max_pool_forward_v2(
 }
 
 // v3: a block takes a patch of 8 rows × 4 columns of windows and 8 vectors, where one of v2 has 8 windows of
-//     a row. What overlapping windows share then is found in the cache of the block's multiprocessor.  For
+//     a row.  What overlapping windows share then is found in the cache of the block's multiprocessor.  For
 //     3×3 at stride 1 a patch sees 10·6 pixels, 1.9 for each of its windows, and 8 windows of a row 3·10,
 //     3.75: half the traffic with the second-level cache.  Where windows do not overlap nothing changes.
 // instances: <float, int, 4>, <float, int, 1>, <float, long long, 4>, <float, long long, 1>,

@@ -387,7 +387,14 @@ INDICES = np.zeros(G.shape, np.int64)
         (lambda on: max_pool_backward(on, X, INDICES, X.shape, 2), "P is 4 in g .* and 2 in indices"),
         (lambda on: max_pool_backward(on, G, INDICES, X.shape, 3), r"P is 2 in g .* and 1 in pool\.P"),
         (lambda on: avg_pool_backward(on, G, (2, 4, 4, 5), 2), r"C is 6 in g .* and 5 in dx"),
-        (lambda on: avg_pool_backward(on, G, (4, 4, 6), 2), "not enough values"),
+        (
+            lambda on: avg_pool_backward(on, G, (4, 4, 6), 2),
+            r"input_shape must be images .*got shape \(4, 4, 6\)",
+        ),
+        (
+            lambda on: avg_pool_backward(on, G, (1, 1 << 16, 1 << 15, 4), 2),
+            "2147483647 pixels an image, got 65536×32768",
+        ),
         (lambda on: max_pool_forward(on, X[:, ::2], 2), "x must be C-contiguous"),
     ],
 )

@@ -4,6 +4,7 @@ clock counts what it should, the budget is kept, and a record becomes the README
 import contextlib
 import json
 import math
+import os
 import subprocess
 import sys
 import types
@@ -546,18 +547,20 @@ sys.meta_path.insert(0, Bare())
 def test_a_bare_machine_without_a_gpu_gets_one_line(tmp_path):
     """With no package but NumPy; and not through an installed minicnn."""
     (tmp_path / "sitecustomize.py").write_text(BARE)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", ROOT / "benchmarks" / "gpu_ladder.py", "--out", tmp_path],
-        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    found = f"{tmp_path}{os.pathsep}{ROOT / 'benchmarks'}"
+    bare = {"env": {"PYTHONPATH": found, "PATH": os.environ["PATH"]}, "cwd": tmp_path}
+    command = [sys.executable, "-W", "error", ROOT / "benchmarks" / "gpu_ladder.py", "--out", tmp_path]
+    done = subprocess.run(command, **bare, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("gpu_ladder: cuda: CuPy is not installed")
     assert not (tmp_path / "gpu_ladder.json").exists()
+    recorded = (
+        f"import gpu_ladder as g, pathlib; g._write(pathlib.Path({str(tmp_path)!r}), {{'rows': []}}, {{}})"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", recorded], **bare, check=True)
+    assert json.loads((tmp_path / "gpu_ladder.json").read_text())["results"] == {"rows": []}
 
 
 # All of it, on a GPU that is none

@@ -73,7 +73,7 @@ def test_no_floating_point_atomics_and_no_ptx_outside_its_header(name):
 def test_lines_fit_a_screen():
     for path in [*kernels.folder().glob("*.cu"), *kernels.folder().glob("*.cuh")]:
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            assert len(line) <= 110, f"{path.name}:{number}"
+            assert len(line) <= 120, f"{path.name}:{number}"
             assert line == line.rstrip(), f"{path.name}:{number} ends in a blank"
 
 

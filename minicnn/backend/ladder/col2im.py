@@ -7,7 +7,7 @@ from typing import Any
 
 from ...geometry import Pair, Window2d
 from .arguments import ceil_div, chosen
-from .window import checked_result, conv2d, lanes
+from .window import checked_images, checked_result, conv2d, lanes
 
 __all__ = ["LADDER", "col2im"]
 
@@ -58,7 +58,7 @@ def col2im(
     """
     op = "col2im"
     groups = columns.shape[0] if columns.ndim == 3 else 0
-    n, height, width, c = input_shape
+    n, height, width, c = checked_images(op, "input_shape", input_shape)
     if groups < 1 or c % groups:
         raise ValueError(
             f"{op}: columns must be [groups, windows, samples] with C a multiple of groups, got shape "

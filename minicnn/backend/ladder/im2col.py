@@ -59,7 +59,7 @@ def im2col(
         For arrays that do not fit, or a version that cannot do the case.
     """
     op = "im2col"
-    n, _, _, c = checked_images(op, "x", x)
+    n, _, _, c = checked_images(op, "x", x.shape)
     if groups < 1 or c % groups:
         raise ValueError(f"{op}: C must be a multiple of groups, got C = {c} and groups = {groups}")
     conv = conv2d(Window2d.of(op, kernel_size, stride, padding, dilation), x.shape, groups)

@@ -133,7 +133,7 @@ def im2col_conv2d_backward_weight(
     """
     op = "im2col_conv2d_backward_weight"
     r, s = Window2d.of(op, kernel_size).kernel
-    k, c = g.shape[-1], checked_images(op, "x", x)[3]
+    k, c = g.shape[-1], checked_images(op, "x", x.shape)[3]
     dw = checked_result(on, op, (k, r, s, c // max(groups, 1)), x.dtype, out)
     window, output_shape = _check(op, x.shape, dw, stride, padding, dilation, groups)
     _check_gradient(op, g, output_shape)

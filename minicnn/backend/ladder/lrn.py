@@ -98,7 +98,7 @@ def _launch(
     beta: float,
     k: float,
 ) -> None:
-    n, height, width, channels = checked_images(op, "x", arrays[0])
+    n, height, width, channels = checked_images(op, "x", arrays[0].shape)
     if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
         raise ValueError(f"{op}: size must be an int of at least 1, got {size!r}")
     row_bytes = _row_bytes(op, channels, size)

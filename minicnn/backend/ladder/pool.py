@@ -76,7 +76,7 @@ def max_pool_forward(
     """
     op = "max_pool_forward"
     window = _window(op, kernel_size, stride, padding, dilation, ceil_mode)
-    pool = pool2d(window, checked_images(op, "x", x))
+    pool = pool2d(window, checked_images(op, "x", x.shape))
     y = checked_result(on, op, _output_shape(pool), x.dtype, out)
     indices = on.empty(y.shape, "int64") if with_indices else None
     version = chosen(op, version, LADDER[op], _unfit(op, x))
@@ -107,9 +107,8 @@ def max_pool_backward(
     """
     op = "max_pool_backward"
     window = _window(op, kernel_size, stride, padding, dilation, ceil_mode)
-    pool = pool2d(window, input_shape)
+    pool = pool2d(window, checked_images(op, "input_shape", input_shape))
     dx = checked_result(on, op, input_shape, g.dtype, out)
-    checked_images(op, "out", dx)
     version = chosen(op, version, LADDER[op], _unfit(op, g))
     _launch(on, op, version, (g, indices, dx, pool), dx)
     return dx
@@ -151,7 +150,7 @@ def avg_pool_forward(
     """
     op = "avg_pool_forward"
     window = _window(op, kernel_size, stride, padding, 1, ceil_mode)
-    pool = pool2d(window, checked_images(op, "x", x))
+    pool = pool2d(window, checked_images(op, "x", x.shape))
     y = checked_result(on, op, _output_shape(pool), x.dtype, out)
     candidates = [name for name in LADDER[op] if name != "v4" or version or window.samples >= LARGE]
     version = chosen(op, version, candidates, _unfit(op, x))
@@ -184,9 +183,8 @@ def avg_pool_backward(
     """
     op = "avg_pool_backward"
     window = _window(op, kernel_size, stride, padding, 1, ceil_mode)
-    pool = pool2d(window, input_shape)
+    pool = pool2d(window, checked_images(op, "input_shape", input_shape))
     dx = checked_result(on, op, input_shape, g.dtype, out)
-    checked_images(op, "out", dx)
     version = chosen(op, version, LADDER[op], _unfit(op, g))
     arguments = g, dx, pool, bool(count_include_pad), _divisor(op, divisor_override)
     _launch(on, op, version, arguments, dx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 from ...geometry import Window2d
@@ -14,21 +14,22 @@ Array = Any
 MOST_PIXELS = 2**31 - 1  # of an image: kernels number them with an int
 
 
-def checked_images(op: str, name: str, array: Array) -> tuple[int, int, int, int]:
-    """Return the shape of images (N, H, W, C).
+def checked_images(op: str, name: str, shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """Return a shape of images, (N, H, W, C).
 
     Raises
     ------
     ValueError
         If there are not four axes, or an image has more pixels than an int can number.
     """
-    if array.ndim != 4:
-        raise ValueError(f"{op}: {name} must be images [N, H, W, C], got shape {array.shape}")
-    if math.prod(array.shape[1:3]) > MOST_PIXELS:
+    if len(shape) != 4:
+        raise ValueError(f"{op}: {name} must be images [N, H, W, C], got shape {tuple(shape)}")
+    n, height, width, c = shape
+    if height * width > MOST_PIXELS:
         raise ValueError(
-            f"{op}: {name} must have at most {MOST_PIXELS} pixels an image, got shape {array.shape}"
+            f"{op}: {name} must have at most {MOST_PIXELS} pixels an image, got {height}×{width}"
         )
-    return array.shape
+    return n, height, width, c
 
 
 def conv2d(
