@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gpu_peers
 import numpy as np
+from gpu_worker import Unavailable
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from emulated import launcher, needs_compiler
@@ -18,7 +19,7 @@ class Emulated:
 
     Raises
     ------
-    RuntimeError
+    Unavailable
         If there is no compiler for the emulator.
     """
 
@@ -27,7 +28,7 @@ class Emulated:
 
     def __init__(self) -> None:
         if needs_compiler.args[0]:
-            raise RuntimeError(needs_compiler.kwargs["reason"])
+            raise Unavailable(needs_compiler.kwargs["reason"])
         self.on = launcher(order="forward", copies="eager")
         self.random = np.random.default_rng(0)
         self.peers = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
+
+from gpu_layers import layers
 
 Row = dict[str, Any]
 Figure = tuple[str, str, str, bool]
@@ -51,19 +53,24 @@ def against_cudnn(rows: Iterable[Row], computations: tuple[str, ...], unit: str)
     Of each layer the fastest version counts, and the faster memory layout of cuDNN.  NaN where a time is missing.
     """
     ours = theirs = 0.0
-    chosen = [row for row in rows if row["dtype"] == "float32" and _is_vggs(row)]
+    measured = [row for row in rows if row["dtype"] == "float32" and "versions" in row]
     for computation in computations:
         same = (computation, *WINOGRAD.get(computation, ()))
-        layers = {row["layer"]: row["networks"]["vgg16"] for row in chosen if row["operation"] == computation}
-        for layer, times in layers.items():
-            found = [row for row in chosen if row["layer"] == layer and row["operation"] in same]
-            ours += times * min(_fastest(row["versions"], unit) for row in found)
-            theirs += times * min(pytorch(row, unit) for row in found)
-    return theirs / ours if 0 < ours < math.inf and theirs < math.inf else math.nan
+        for layer, times in vggs_layers(computation).items():
+            found = [row for row in measured if row["layer"] == layer and row["operation"] in same]
+            ours += times * min((_fastest(row["versions"], unit) for row in found), default=math.inf)
+            theirs += times * min((pytorch(row, unit) for row in found), default=math.inf)
+    return theirs / ours if ours < math.inf and theirs < math.inf else math.nan
 
 
-def _is_vggs(row: Row) -> bool:
-    return row["layer"].startswith("3×3 ") and "vgg16" in row["networks"] and "versions" in row
+def vggs_layers(computation: str) -> dict[str, int]:
+    """Return the names of VGG-16's convolutions, and how often it has each; the gradient of its images nobody wants."""
+    return {
+        layer.name: uses["vgg16"]
+        for layer, uses in layers().items()
+        if layer.kind == "conv2d" and "vgg16" in uses
+        if computation != "conv2d_backward_data" or layer.shape[-1] != 3
+    }
 
 
 def _fastest(results: dict[str, Row], unit: str) -> float:
@@ -88,9 +95,9 @@ def ladder_steps(rows: Iterable[Row]) -> Iterator[tuple[str, str, str, float]]:
     times: dict[str, dict[str, dict[str, float]]] = {}  # operation → version → layer → microseconds
     for row in sorted(rows, key=lambda row: row["dtype"] != "float32"):
         for version, result in row.get("versions", {}).items():
-            layers = times.setdefault(row["operation"], {}).setdefault(version, {})
+            by_layer = times.setdefault(row["operation"], {}).setdefault(version, {})
             if _timed(result):
-                layers.setdefault(row["layer"], result["median_us"])
+                by_layer.setdefault(row["layer"], result["median_us"])
     for operation, ladder in times.items():
         for (before, slow), (after, fast) in pairwise(ladder.items()):
             if both := slow.keys() & fast.keys():
@@ -156,20 +163,30 @@ def printed(row: Row) -> str:
     name = f"{row['operation']}, {row['layer']}, {row['dtype']}"
     if "versions" not in row:
         return f"{name}: failed: {row['failed']}"
-    told = [f"{name}:", *(_told(name, result) for name, result in (row["versions"] | row["peers"]).items())]
-    return "  ".join(told)
-
-
-_VOID: tuple[str, ...] = ("wrong", "failed", "refused")
+    results = (row["versions"] | row["peers"]).items()
+    return f"{name}:  " + "  ".join(
+        _told(which, result) for which, result in results if "refused" not in result
+    )
 
 
 def _told(name: str, result: Row) -> str:
     if _timed(result):
         return f"{name} {result['median_us']:g} µs"
-    return f"{name} " + next((why for why in _VOID if why in result), "right")
+    return f"{name} " + next((why for why in ("wrong", "failed") if why in result), "right")
 
 
-def bad(rows: Iterable[Row], of: Callable[[Row], bool] | None = None) -> list[str]:
+def told(results: dict[str, Any]) -> Iterator[str]:
+    """Yield what a run ends with: each version in one line, then the figures."""
+    for operation, version, count, flops, bandwidth, ratio in summary(results["rows"]):
+        beside = "" if math.isnan(ratio) else f"{ratio:7.2f} × PyTorch"
+        parts = f"{flops:7.1f} % of FLOP/s{bandwidth:7.1f} % of bandwidth"
+        yield f"{operation:33}{version:4}{count:4} layers{parts}{beside}"
+    for what, target, found, held in figures(results):
+        yield f"{what}: {found} ({target}: {'reached' if held else 'missed'})"
+    yield f"{len(results['rows'])} rows in {results['spent_s']} s, {len(results['left_out'])} left out"
+
+
+def bad(rows: Iterable[Row]) -> list[str]:
     """Every version that computed something else or failed, in one line each."""
     found = []
     for row in rows:

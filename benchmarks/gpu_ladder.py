@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None, clock: Callable[[], float] = time.monoto
     arguments = _parsed(argv)
     try:
         return emulated(arguments.only) if arguments.emulated else measured(arguments, start, clock)
-    except (Unavailable, RuntimeError) as error:
+    except Unavailable as error:
         print(f"gpu_ladder: {error}", file=sys.stderr)
         return 2
 
@@ -67,8 +67,10 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
 
 def emulated(only: Collection[str]) -> int:
     """Compare each different tiny row; return 1 if one is wrong."""
-    from gpu_emulated import Emulated
-
+    try:
+        from gpu_emulated import Emulated
+    except ImportError as error:
+        raise Unavailable(f"the tests' emulator cannot be imported: {error}") from None
     device, rows = Emulated(), []
     for task in tiny_tasks(only):
         rows.append(row_of(task, device, batch=2))
@@ -100,7 +102,7 @@ def measured(arguments: argparse.Namespace, start: float, clock: Callable[[], fl
     def write() -> None:
         results["spent_s"] = round(clock() - start, 1)
         results["left_out"] = [task.name for task in tasks[len(rows) :]]
-        _write(arguments.out, results, first.ready["versions"])
+        _write(arguments.out, results, _command(arguments), first.ready["versions"])
 
     written = clock()
     try:
@@ -112,9 +114,8 @@ def measured(arguments: argparse.Namespace, start: float, clock: Callable[[], fl
                 written = clock()
     finally:
         write()
-    for what, target, found, held in gpu_figures.figures(results):
-        print(f"{what}: {found} ({target}: {'reached' if held else 'missed'})")
-    print(f"{len(rows)} rows in {results['spent_s']} s, {len(results['left_out'])} left out")
+    for line in gpu_figures.told(results):
+        print(line)
     return _verdict(rows)
 
 
@@ -125,16 +126,21 @@ def _verdict(rows: list[dict[str, Any]]) -> int:
     return min(len(bad), 1)
 
 
-def _write(folder: Path, results: dict[str, Any], versions: Mapping[str, str]) -> None:
+def _command(arguments: argparse.Namespace) -> str:
+    """What to give to measure the same."""
+    only = ["--only", *arguments.only] if arguments.only else []
+    sizes = [f"--budget {arguments.budget:g}", f"--batch {arguments.batch}"]
+    return " ".join(["python benchmarks/gpu_ladder.py", *sizes, *only])
+
+
+def _write(folder: Path, results: dict[str, Any], command: str, versions: Mapping[str, str]) -> None:
     """Write the record, a row a line."""
-    command = " ".join(["python benchmarks/gpu_ladder.py", *sys.argv[1:]])
     record = record_of(results | {"rows": []}, command, versions=versions)
     rows = ",\n".join(json.dumps(row) for row in results["rows"])
+    text = json.dumps(record, indent=1).replace('"rows": []', f'"rows": [\n{rows}\n]')
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "gpu_ladder.json") as temporary:
-        temporary.write_text(
-            json.dumps(record, indent=1).replace('"rows": []', f'"rows": [\n{rows}\n]') + "\n"
-        )
+        temporary.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 from minicnn import models
 from minicnn.backend import device
-from minicnn.bench.network import Network, Operation, describe
+from minicnn.bench.network import Operation, describe
 from minicnn.geometry import Window2d
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -102,7 +102,7 @@ def _layers_of(config: dict[str, Any]) -> Iterator[Layer]:
         layer = _layer(op, shapes)
         if layer is not None:
             yield layer
-    yield from _ends(network)
+    yield Layer("cross_entropy", shapes[network.outputs[0]])
     yield Layer("sgd", (_parameters(config),))
 
 
@@ -122,11 +122,6 @@ def _layer(op: Operation, shapes: dict[str, tuple[int, ...]]) -> Layer | None:
         assert options.pop("groups") == 1
     kernels = op.shape[0] if op.kind == "conv2d" else 0
     return Layer(op.kind, shape, kernels, window, tuple(options.items()))
-
-
-def _ends(network: Network) -> Iterator[Layer]:
-    """The loss of the scores."""
-    yield Layer("cross_entropy", network.shapes()[network.outputs[0]])
 
 
 def _parameters(config: dict[str, Any]) -> int:

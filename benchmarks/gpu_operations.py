@@ -8,151 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
 from typing import Any
 
 import gpu_oracles as oracles
+from gpu_bench import OPERATIONS, Bench, host, operation
 from gpu_layers import Layer
 from gpu_peers import UNITS, Calls, Peers
 from gpu_rows import Case
 
 from minicnn.geometry import Window2d
 
+__all__ = ["OPERATIONS"]
+
 Array = Any
 
+BOTH = ("float32", "bfloat16")
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 1e-4
 SEED, OFFSET = 1, 2
-
-OPERATIONS: dict[str, Operation] = {}
-"""By the name of their rows."""
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What a ladder computes, and where.
-
-    Attributes
-    ----------
-    name : str
-        Of its rows in a record.
-    kind : str
-        Of the layers it is for.
-    module, ladder : str
-        The file minicnn/backend/ladder/`module`.py and the key of its ``LADDER``.
-    build : callable
-        Makes the case.
-    dtypes : tuple of str
-    fits : callable
-        Whether it can do a layer of its kind, and a network needs it.
-    """
-
-    name: str
-    kind: str
-    module: str
-    ladder: str
-    build: Callable[[Bench], Case]
-    dtypes: tuple[str, ...] = ("float32",)
-    fits: Callable[[Layer], bool] = lambda layer: True
-
-    @property
-    def kernels(self) -> dict[str, tuple[str, ...]]:
-        """Its versions, and the kernels each launches."""
-        return _host(self.module).LADDER[self.ladder]
-
-    def case(self, device: Any, layer: Layer, batch: int, dtype: str) -> Case:
-        return self.build(Bench(device, layer, batch, dtype, self))
-
-
-def operation(
-    kind: str, module: str = "", ladder: str = "", **options: Any
-) -> Callable[[Callable[[Bench], Case]], Callable[[Bench], Case]]:
-    """Enter the function that makes its case among :data:`OPERATIONS`, by the function's name."""
-
-    def enter(build: Callable[[Bench], Case]) -> Callable[[Bench], Case]:
-        name = build.__name__
-        OPERATIONS[name] = Operation(name, kind, module or name, ladder or name, build, **options)
-        return build
-
-    return enter
-
-
-@dataclass
-class Bench:
-    """What the functions below make a case from."""
-
-    device: Any
-    layer: Layer
-    batch: int
-    dtype: str
-    operation: Operation
-
-    def __post_init__(self) -> None:
-        self.xp, self.on = self.device.xp, self.device.on
-        self.options = dict(self.layer.options)
-        self.input_shape = (self.batch, *self.layer.shape)
-
-    @property
-    def window(self) -> Window2d:
-        assert self.layer.window is not None
-        return self.layer.window
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        return (self.batch, *self.layer.outputs, self.layer.kernels or self.layer.shape[-1])
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        return (self.layer.kernels, *self.window.kernel, self.layer.shape[-1])
-
-    @property
-    def flops(self) -> int:
-        """Of a convolution in any direction, by its definition."""
-        return self.batch * self.layer.flops
-
-    def function(self, name: str = "") -> Callable[..., Any]:
-        """The host function that launches the kernels."""
-        return partial(getattr(_host(self.operation.module), name or self.operation.name), self.on)
-
-    def normal(self, *shape: int) -> Array:
-        """Random numbers of the row's dtype."""
-        drawn = self.device.random.standard_normal(shape, dtype=self.xp.float32)
-        return drawn.astype(_dtype(self.dtype), copy=False)
-
-    def classic(self, name: str) -> Callable[..., Any]:
-        """im2col and cuBLAS's product: what every faster convolution is measured against."""
-        return partial(getattr(_host("im2col_conv2d"), name), self.on)
-
-    def case(
-        self,
-        call: Callable[[str], Any],
-        expected: Array | tuple[Array, ...],
-        read: tuple[Array, ...],
-        flops: int,
-        peers: Callable[[Peers], Calls] | None = None,
-        classic: Callable[[], Array] | None = None,
-        **more: Any,
-    ) -> Case:
-        """A case of all versions: `call` takes one's name."""
-        expected = expected if isinstance(expected, tuple) else (expected,)
-        size = read[0].itemsize
-        written = sum(y.size * (size if y.dtype.kind == "f" else y.itemsize) for y in expected)
-        beside: Calls = {}
-        if classic is not None and self.dtype == "float32":
-            beside["im2col and cuBLAS", "fp32"] = classic
-        if peers is not None and self.device.peers is not None:
-            beside |= peers(self.device.peers)
-            more.setdefault("arrays", self.device.peers.arrays)
-        return Case(
-            expected,
-            {version: partial(call, version) for version in self.operation.kernels},
-            flops,
-            sum(x.nbytes for x in read) + written,
-            rounding=UNITS[self.dtype],
-            peers=beside,
-            **more,
-        )
 
 
 def exact(*arrays: Array) -> Any:
@@ -161,22 +33,7 @@ def exact(*arrays: Array) -> Any:
     return doubled if len(doubled) > 1 else doubled[0]
 
 
-def _host(module: str) -> Any:
-    return import_module(f"minicnn.backend.ladder.{module}")
-
-
-def _dtype(name: str) -> Any:
-    if name != "bfloat16":
-        return name
-    import ml_dtypes
-
-    return ml_dtypes.bfloat16
-
-
 # Convolution
-
-
-BOTH = ("float32", "bfloat16")
 
 
 def _is_needed(layer: Layer) -> bool:
@@ -368,12 +225,8 @@ def avg_pool_forward(bench: Bench) -> Case:
 
 @operation("avg_pool2d", "pool")
 def avg_pool_backward(bench: Bench) -> Case:
-    g, window, shape, run = (
-        bench.normal(*bench.output_shape),
-        bench.window,
-        bench.input_shape,
-        bench.function(),
-    )
+    g, window, shape = bench.normal(*bench.output_shape), bench.window, bench.input_shape
+    run = bench.function()
     return bench.case(
         lambda version: run(g, shape, *_geometry(window)[:3], version=version),
         oracles.avg_pool2d_backward(bench.xp, exact(g), shape, window),
@@ -458,8 +311,8 @@ def batch_norm_backward(bench: Bench) -> Case:
 
 
 def _normalised(bench: Bench) -> tuple[Array, ...]:
-    """Images, and for each channel a weight, a bias and a mean."""
-    return bench.normal(*bench.input_shape), *(bench.normal(bench.layer.shape[-1]) for _ in range(3))
+    """Images of mean 1, and for each channel a weight, a bias and a mean."""
+    return bench.normal(*bench.input_shape) + 1, *(bench.normal(bench.layer.shape[-1]) for _ in range(3))
 
 
 # Loss, update, dropout
@@ -497,11 +350,11 @@ def sgd(bench: Bench) -> Case:
 
 @operation("sgd", "sgd")
 def sgd_chunks(bench: Bench) -> Case:
-    host = _host("sgd")
-    chunks = -(-bench.layer.shape[0] // host.CHUNK)
-    p, g, v = (bench.normal(chunks, host.CHUNK) for _ in range(3))
+    ladder = host("sgd")
+    chunks = -(-bench.layer.shape[0] // ladder.CHUNK)
+    p, g, v = (bench.normal(chunks, ladder.CHUNK) for _ in range(3))
     group = bench.xp.zeros(chunks, "int32")
-    options = bench.xp.asarray([host.chunk_options(RATE, MOMENTUM, weight_decay=DECAY)], "float32")
+    options = bench.xp.asarray([ladder.chunk_options(RATE, MOMENTUM, weight_decay=DECAY)], "float32")
     run = bench.function()
 
     def step(version: str) -> tuple[Array, Array]:
@@ -531,17 +384,12 @@ def _updated(
 
 @operation("dropout")
 def dropout(bench: Bench) -> Case:
-    x, p, run, peers = (
-        bench.normal(*bench.input_shape),
-        bench.options["p"],
-        bench.function(),
-        bench.device.peers,
-    )
+    x, p, run = bench.normal(*bench.input_shape), bench.options["p"], bench.function()
     expected = oracles.dropout(bench.xp, exact(x), p, SEED, OFFSET)
 
     def as_expected(result: Any) -> Array:
         """PyTorch draws other numbers: what it drops and keeps must be the one and the other, in their proportion."""
-        y = peers.arrays(result)
+        y = bench.device.peers.arrays(result)
         right = abs(y - bench.xp.where(y == 0, 0, exact(x) / (1 - p))) <= 1e-6 * abs(y)
         share = abs(float((y == 0).mean()) - p) <= 5 * math.sqrt(p * (1 - p) / y.size)
         return expected if share and bool(right.all()) else y

@@ -14,9 +14,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
+from gpu_bounds import flops_a_byte, moved  # noqa: E402  (these are found only now)
+from gpu_pages import IDEAS  # noqa: E402
 from gpu_requests import BANKS, LANES, SECTOR, WORD, Request, sectors, words_of_parts  # noqa: E402
 from gpu_sketches import formats, fragments, implicit_gemm, pipeline  # noqa: E402
-from svg import BLUE, FAINT, GREEN, INK, ORANGE, QUIET, SKY, VERMILION, Drawing  # noqa: E402
+from svg import FAINT, GREEN, INK, ORANGE, QUIET, SKY, VERMILION, Drawing  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures" / "gpu"
 RECORD = ROOT / "benchmarks" / "results" / "gpu_traffic.json"
@@ -39,14 +41,9 @@ def pictures(results: dict[str, Any]) -> Iterator[tuple[str, Drawing]]:
         yield f"{version}_flow", flow(version, found)
         if found["line"]:
             yield f"{version}_banks", banks(version, found)
-    yield "v4_outputs", outputs({"version 4": results["versions"]["v4"]}, results["problem"])
-    yield (
-        "v6_outputs",
-        outputs(
-            {"version 5": results["versions"]["v5"], "version 6": results["versions"]["v6"]}, results["problem"]
-        ),
-    )
-    yield "v7_outputs", outputs({"version 7": results["versions"]["v7"]}, results["problem"])
+    yield "v4_outputs", outputs(results, "v4")
+    yield "v6_outputs", outputs(results, "v5", "v6")
+    yield "v7_outputs", outputs(results, "v7")
     yield "v6_pipeline", pipeline()
     yield "v7_fragments", fragments(1)
     yield "v8_fragments", fragments(2)
@@ -64,14 +61,14 @@ def lanes(version: str, found: dict[str, Any], problem: dict[str, Any]) -> Drawi
     requests = {name: _request(found, name) for name in ("x", "w")}
     touched = {name: _lines(request) for name, request in requests.items()}
     height = 92 + ROW * max(map(len, touched.values()))
-    picture = Drawing(800, height, f"One load of x and one of w by a warp of version {version[1:]}")
-    for name, request, left in zip(requests, requests.values(), (16, 408), strict=True):
+    picture = Drawing(836, height, f"One load of x and one of w by a warp of version {version[1:]}")
+    for name, request, left in zip(requests, requests.values(), (16, 428), strict=True):
         item = 2 if version == "v8" else 4
         _lanes_panel(picture, left, request, touched[name], problem[name], item)
     _legend(
         picture,
         height - 16,
-        [(SKY, "asked for, by the lane of this number"), (ORANGE, "moved along, not used"), (FAINT, "not moved")],
+        [(SKY, "asked for by this lane"), (ORANGE, "moved along, not used"), (FAINT, "not moved")],
     )
     return picture
 
@@ -80,13 +77,13 @@ def _lanes_panel(
     picture: Drawing, left: float, request: Request, lines: list[int], shape: Sequence[int], item: int
 ) -> None:
     asked = {byte for offset in request.active for byte in range(offset, offset + request.size)}
-    moved = sectors(request)
+    count = sectors(request)
     picture.text(left, 24, f"{request.array}", 13, bold=True)
     picture.text(
         left + 16,
         24,
-        f"{LANES} lanes × {request.size} bytes, in {moved} sector{'s' * (moved > 1)} = {SECTOR * moved:,} bytes moved, "
-        f"{len(asked) / (SECTOR * moved):.0%} used",
+        f"{LANES} lanes × {request.size} bytes, in {count} sector{'s' * (count > 1)} = {SECTOR * count:,} bytes moved, "
+        f"{100 * len(asked) / (SECTOR * count):.3g} % used",
         11,
     )
     axes = "[n, h, w]" if request.array == "x" else "[k, r, s]"
@@ -102,22 +99,24 @@ def _lanes_panel(
 
 
 def _sector(picture: Drawing, left: float, y: float, request: Request, start: int, line: int) -> None:
-    """Eight cells of four bytes, then the lanes' own over them."""
-    mine = [(lane, o) for lane, o in enumerate(request.offsets) if o is not None and start <= o < start + SECTOR]
+    """A sector: if it moves, eight cells of four bytes, and those of lanes over them."""
+    inside = range(start, start + SECTOR)
+    mine = [(lane, offset) for lane, offset in enumerate(request.offsets) if offset in inside]
     x = left + (start - line) // WORD * CELL + (start - line) // SECTOR * 5
+    if not mine:
+        picture.box(x, y, SECTOR // WORD * CELL - 1, ROW - 3, FAINT)
+        return
     for cell in range(SECTOR // WORD):
-        picture.box(x + cell * CELL, y, CELL - 1, ROW - 3, ORANGE if mine else FAINT)
-    drawn: set[int] = set()
-    for lane, offset in mine:
-        if offset in drawn:
-            continue
-        drawn.add(offset)
-        several = sum(o == offset for _, o in mine) > 1
-        wide = CELL * request.size / WORD
+        picture.box(x + cell * CELL, y, CELL - 1, ROW - 3, ORANGE)
+    lanes_of = {offset: [lane for lane, other in mine if other == offset] for _, offset in mine}
+    wide = CELL * request.size / WORD
+    for offset, lanes_ in lanes_of.items():
         at = x + (offset - start) / WORD * CELL
         picture.box(at, y, wide - 1, ROW - 3, SKY)
-        if not several:
-            picture.text(at + (wide - 1) / 2, y + 8, str(lane), 7 if wide < 2 * CELL else 8, anchor="middle")
+        if len(lanes_) == 1:
+            picture.text(
+                at + (wide - 1) / 2, y + 8, str(lanes_[0]), 7 if wide < 2 * CELL else 8, anchor="middle"
+            )
 
 
 def _lines(request: Request) -> list[int]:
@@ -166,7 +165,10 @@ def banks(version: str, found: dict[str, Any]) -> Drawing:
     _legend(
         picture,
         picture.height - 12,
-        [(SKY, "lanes that read or write this bank's word"), (VERMILION, "a second word of a bank: another cycle")],
+        [
+            (SKY, "how many lanes this bank's word is for"),
+            (VERMILION, "one more word of a bank: another cycle"),
+        ],
         76,
     )
     return picture
@@ -187,13 +189,11 @@ def _banks_panel(
     for row, (label, cycle, read) in enumerate(rows):
         y = top + 33 + (ROW + 1) * row
         picture.text(left + 54, y + 9, label, 8.5, QUIET, "end")
-        for bank in range(BANKS):
+        picture.box(left + 60, y, 11 * BANKS - 1, ROW - 2, FAINT)
+        for bank, lanes_of_word in sorted(read.items()):
             x = left + 60 + 11 * bank
-            if bank not in read:
-                picture.box(x, y, 10, ROW - 2, FAINT)
-                continue
             picture.box(x, y, 10, ROW - 2, VERMILION if cycle else SKY)
-            picture.text(x + 5, y + 8.5, str(read[bank]), 7.5, "white" if cycle else INK, "middle")
+            picture.text(x + 5, y + 8.5, str(lanes_of_word), 7.5, "white" if cycle else INK, "middle")
 
 
 def _cycles(request: Request) -> Iterator[tuple[str, int, dict[int, int]]]:
@@ -226,17 +226,15 @@ def flow(version: str, found: dict[str, Any]) -> Drawing:
     """How many bytes pass from memory to the arithmetic, and back."""
     flops = 2 * found["multiply_adds"]
     asked = sum(found["global"][name]["bytes"] for name in ("x", "w"))
-    moved = SECTOR * sum(found["global"][name]["sectors"] for name in ("x", "w"))
+    of_global = moved(found)
     written, read = (found["shared"][kind]["bytes"] for kind in ("written", "read"))
     results = SECTOR * found["global"]["y"]["sectors"]
     picture = Drawing(800, 150, f"Bytes on their way to the arithmetic in version {version[1:]}")
     places = ["global memory", "registers"] if not read else ["global memory", "shared memory", "registers"]
-    arrows = [(moved, f"{_bytes(moved)} moved", f"{_bytes(asked)} asked for")]
+    below = f"{_bytes(written)} written" if read else f"{_bytes(asked)} asked for"
+    arrows = [(of_global, f"{_bytes(of_global)} moved", below)]
     if read:
-        arrows = [
-            (moved, f"{_bytes(moved)} moved", f"{_bytes(written)} written"),
-            (read, f"{_bytes(read)} read", ""),
-        ]
+        arrows.append((read, f"{_bytes(read)} read", ""))
     step = (800 - 32 - 110) / len(places)
     for i, place in enumerate([*places, "arithmetic"]):
         picture.box(16 + i * step, 48, 110, 44, "#ffffff", QUIET, round=4)
@@ -274,7 +272,7 @@ def _per_flop(size: int, flops: int) -> str:
 def bytes_per_flop(results: dict[str, Any]) -> Drawing:
     """Bytes for each FLOP from global and from shared memory, and what the machine can deliver."""
     left, right, top, row, low, high = 150, 790, 52, 44, -9, 5  # the axis: powers of two
-    picture = Drawing(820, top + row * len(results["versions"]) + 66, "Bytes moved for each FLOP")
+    picture = Drawing(820, top + row * len(results["versions"]) + 44, "Bytes moved for each FLOP")
 
     def place(value: float) -> float:
         return left + (math.log2(value) - low) / (high - low) * (right - left)
@@ -287,12 +285,11 @@ def bytes_per_flop(results: dict[str, Any]) -> Drawing:
     picture.text((left + right) / 2, bottom + 30, "bytes for each FLOP", 11, QUIET, "middle")
     for i, (version, found) in enumerate(results["versions"].items()):
         y, flops = top + row * i, 2 * found["multiply_adds"]
-        picture.text(left - 10, y + 20, NAMES[version], 11.5, anchor="end")
-        moved = SECTOR * sum(found["global"][name]["sectors"] for name in ("x", "w"))
-        read = found["shared"]["read"]["bytes"]
+        picture.text(left - 10, y + 20, f"{version[1:]}. {IDEAS[version]}", 11.5, anchor="end")
+        of_device, of_shared = flops_a_byte(version)
         for size, colour, limit, at in (
-            (moved, SKY, GLOBAL_LIMIT[_unit(version)], y + 2),
-            (read, GREEN, SHARED_LIMIT[_unit(version)], y + 18),
+            (moved(found), SKY, of_device, y + 2),
+            (found["shared"]["read"]["bytes"], GREEN, of_shared, y + 18),
         ):
             if size:
                 picture.box(left, at, place(size / flops) - left, 14, colour)
@@ -306,52 +303,36 @@ def bytes_per_flop(results: dict[str, Any]) -> Drawing:
         left,
     )
     picture.line(left + 5, 33, left + 5, 45, VERMILION, 2.5)
-    picture.text(left + 15, 43, "what an H100 can deliver to arithmetic at its peak: beyond it, arithmetic waits", 10, QUIET)
+    limit = "what an H100's device memory, or its shared memory, delivers to arithmetic at its peak"
+    picture.text(left + 15, 43, limit, 10, QUIET)
     return picture
-
-
-NAMES = {
-    "v1": "1 definition",
-    "v2": "2 coalescing",
-    "v3": "3 tiles",
-    "v4": "4 registers",
-    "v5": "5 vectors",
-    "v6": "6 pipeline",
-    "v7": "7 tensor cores",
-    "v8": "8 half precision",
-}
-GLOBAL_LIMIT = {"float": 20, "tf32": 148, "half": 295}
-SHARED_LIMIT = {"float": 2, "tf32": 16, "half": 32}
-"""FLOPs that an H100 makes at its peak while a byte comes from device memory, or from shared memory."""
-
-
-def _unit(version: str) -> str:
-    return {"v7": "tf32", "v8": "half"}.get(version, "float")
 
 
 # Outputs: who computes what
 
 
-def outputs(found: dict[str, dict[str, Any]], problem: dict[str, Any]) -> Drawing:
+def outputs(results: dict[str, Any], *versions: str) -> Drawing:
     """The tile of outputs, those of one warp in it, and those of one thread."""
-    scale, kernels = 2.25, problem["y"][3]
+    scale, kernels = 2.25, results["problem"]["y"][3]
     side = scale * kernels
-    picture = Drawing(56 + (side + 60) * len(found) + 130 * (len(found) == 1), side + 84, "Outputs of a warp and a thread")
-    for i, (name, of) in enumerate(found.items()):
+    picture = Drawing(24 + (side + 60) * len(versions), side + 84, "Outputs of a warp and of a thread")
+    for i, version in enumerate(versions):
         left, top = 56 + (side + 60) * i, 40
-        picture.text(left, 20, name, 12, bold=True)
+        picture.text(left, 20, f"version {version[1:]}", 12, bold=True)
         picture.text(left + side, 34, "kernels k →", 10, QUIET, "end")
         picture.text(left - 8, top + 10, "m", 10, QUIET, "end")
         picture.text(left - 8, top + 24, "↓", 10, QUIET, "end")
         picture.box(left, top, side, side, FAINT)
-        lanes = [set(map(int, lane.split())) for lane in of["outputs"]]
-        for who, colour in ((set().union(*lanes), SKY), (lanes[0], BLUE)):
-            for row, first, count in _runs(who, kernels):
-                picture.box(left + scale * first, top + scale * row, scale * count, scale, colour)
+        of_lanes = [set(map(int, lane.split())) for lane in results["versions"][version]["outputs"]]
+        for row, first, count in _runs(set().union(*of_lanes), kernels):
+            picture.box(left + scale * first, top + scale * row, scale * count, scale, SKY)
+        for row, first, count in _runs(of_lanes[0], kernels):  # a little larger, or they would not be seen
+            x, y = left + scale * first - 0.5, top + scale * row - 0.5
+            picture.box(max(x, left), max(y, top), scale * count + 1, scale + 1, VERMILION)
     _legend(
         picture,
         side + 64,
-        [(FAINT, "the block's"), (SKY, "a warp's"), (BLUE, "its first thread's")],
+        [(FAINT, "a block's"), (SKY, "a warp's"), (VERMILION, "its first lane's")],
         56,
     )
     return picture

@@ -1,8 +1,8 @@
-"""Adding up what the emulator wrote down: bytes, sectors and cycles of each array, and the requests shown in pictures.
+"""Adding up what the emulator wrote down: bytes, sectors and cycles of each array, and requests to show whole.
 
-A *request* is one access of one warp.  From global memory it moves the sectors of 32 bytes that its lanes touch.  Shared
-memory has 32 banks of 4-byte words; all lanes are served at once if each wants 4 bytes, half of them if 8, a quarter if
-16, and each such part takes as many cycles as there are different words in one bank.
+A *request* is one access of one warp.  From global memory it moves the sectors of 32 bytes that its lanes touch.
+Shared memory has 32 banks of 4-byte words; all lanes are served at once if each wants 4 bytes, half of them if 8, a
+quarter if 16, and each such part takes as many cycles as there are different words in one bank.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from cuda_emulator import Access
 
-__all__ = ["BANKS", "LANES", "SECTOR", "WORD", "Request", "Tally", "cycles", "requests", "sectors", "words_of_parts"]
+__all__ = ["Request", "Tally", "cycles", "requests", "sectors", "words_of_parts"]
 
 LANES, SECTOR, BANKS, WORD = 32, 32, 32, 4
 SHARED = {
@@ -112,7 +112,7 @@ class Tally:
     sums : dict of (array, written) to dict
         Requests and bytes asked for; sectors of global memory; of shared memory cycles, and those that conflicts cost.
     shown : dict of (array, written) to Request
-        The first request in which all lanes take part.
+        The first request in which all lanes take part, of those with the fewest bytes a lane.
     outputs : list of 32 sets of int
         Bytes of y that the first block's first warp writes, lane by lane: where each write begins, and its size.
     """
@@ -133,8 +133,8 @@ class Tally:
             sums["conflicts"] += sum(of_parts) - len(of_parts)
         else:
             sums["sectors"] += sectors(request)
-        if len(active) == LANES:
-            self.shown.setdefault(kind, request)
+        if len(active) == LANES and (kind not in self.shown or request.size < self.shown[kind].size):
+            self.shown[kind] = request
         if request.array == "y" and request.block == request.warp == 0:
             for lane, offset in enumerate(request.offsets):
                 if offset is not None:
@@ -143,4 +143,5 @@ class Tally:
     def sum_of(self, arrays: str, written: bool) -> dict[str, int]:
         """The sums of several arrays together, of global or of shared memory."""
         names = ("requests", "bytes", *(("cycles", "conflicts") if arrays[0] in "ab" else ("sectors",)))
-        return {name: sum(self.sums.get((array, written), {}).get(name, 0) for array in arrays) for name in names}
+        found = [self.sums.get((array, written), Counter()) for array in arrays]
+        return {name: sum(sums[name] for sums in found) for name in names}

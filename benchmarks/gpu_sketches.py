@@ -9,7 +9,7 @@ __all__ = ["formats", "fragments", "implicit_gemm", "pipeline"]
 
 def implicit_gemm() -> Drawing:
     """A window of the image is a row of A, a kernel a row of B, an output their product."""
-    picture = Drawing(800, 352, "A convolution as a product of matrices: a window is a row of A, a kernel a row of B")
+    picture = Drawing(800, 352, "A window of the image is a row of A, a kernel a row of B")
     pixel, p, q, kernel = 18, 1, 2, 2
     left, top = 24, 64
     picture.text(left, top - 12, "image x: 6 × 6 pixels of C channels", 11, bold=True)
@@ -75,12 +75,12 @@ def pipeline() -> Drawing:
         picture.text(left - 10, y + 15, f"place {stage}", 10.5, QUIET, "end")
         picture.box(left, y, 12 * step, high, FAINT)
         for tile in range(stage, 12, 4):
-            start = max(0, tile)
-            x = left + step * start
-            if start < 12:
-                _bar(picture, x, y, min(3, 12 - start) * step, high, SKY, f"tile {tile}" + " on its way" * (start < 10))
-            if start + 3 < 12:
-                _bar(picture, x + 3 * step, y, step, high, BLUE, f"tile {tile}")
+            asked = tile if tile > 2 else 0  # the first three at once
+            steps = min(tile + 3, 12) - asked
+            text = f"tile {tile} on its way" if steps > 2 else f"tile {tile}"
+            _bar(picture, left + step * asked, y, steps * step, high, SKY, text)
+            if tile + 3 < 12:
+                _bar(picture, left + step * (tile + 3), y, step, high, BLUE, f"tile {tile}")
     y = top + 28 * 4
     picture.text(left - 10, y + 15, "arithmetic", 10.5, QUIET, "end")
     picture.box(left, y, 12 * step, high, FAINT)
@@ -95,7 +95,7 @@ def fragments(parts: int) -> Drawing:
     depth, cell = 8 * parts, 24
     names = {1: "mma.m16n8k8, TF32", 2: "mma.m16n8k16, 16-bit numbers"}
     width = 40 + cell * depth + 70 + cell * 8 + 30
-    picture = Drawing(width, 96 + cell * (16 + depth), f"The fragments of {names[parts]}: lanes of each number")
+    picture = Drawing(width, 96 + cell * (16 + depth), f"The fragments of {names[parts]}")
     left, top = 40, 76 + cell * depth
     picture.text(16, 24, names[parts], 13, bold=True)
     picture.text(16, 42, "The number in a cell is the lane that holds it;", 10, QUIET)
@@ -126,13 +126,14 @@ def fragments(parts: int) -> Drawing:
     return picture
 
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 REGISTERS = ("#8fcbef", "#f3cd7a", "#7fcbb5", "#eba57d")
 """Light enough to be written on."""
 
 
 def formats() -> Drawing:
     """The bits of four formats."""
-    picture = Drawing(800, 190, "The bits of float, TF32, float16 and bfloat16: sign, exponent, mantissa")
+    picture = Drawing(860, 190, "The bits of float, TF32, float16 and bfloat16: sign, exponent, mantissa")
     rows = (("float", 8, 23, 32), ("TF32", 8, 10, 32), ("float16", 5, 10, 16), ("bfloat16", 8, 7, 16))
     for i, (name, exponent, mantissa, stored) in enumerate(rows):
         left, y, bit = 96, 40 + 34 * i, 15
@@ -140,11 +141,14 @@ def formats() -> Drawing:
         for at in range(stored):
             kind = 0 if at == 0 else 1 if at <= exponent else 2 if at <= exponent + mantissa else 3
             picture.box(left + bit * at, y, bit - 1, 20, (VERMILION, ORANGE, SKY, FAINT)[kind])
-        digits = f"{stored // 8} bytes, to {2.0 ** -(mantissa + 1):.1g} of its size"
+        digits = (
+            f"{stored // 8} bytes, rounded by at most 2{str(-mantissa - 1).translate(RAISED)} of the number"
+        )
         picture.text(left + bit * stored + 12, y + 15, digits, 10.5, QUIET)
-    for text, colour, x in (("sign", VERMILION, 96), ("exponent", ORANGE, 160), ("mantissa", SKY, 252), ("unused", FAINT, 344)):
-        picture.box(x, 16, 10, 10, colour)
-        picture.text(x + 14, 25, text, 10, QUIET)
+    legend = (("sign", VERMILION), ("exponent", ORANGE), ("mantissa", SKY), ("unused", FAINT))
+    for i, (text, colour) in enumerate(legend):
+        picture.box(96 + 90 * i, 16, 10, 10, colour)
+        picture.text(110 + 90 * i, 25, text, 10, QUIET)
     return picture
 
 

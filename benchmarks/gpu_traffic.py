@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 import gpu_oracles  # noqa: E402  (these are found only now)
 import gpu_pictures  # noqa: E402
-from cuda_emulator import Emulator  # noqa: E402
+from cuda_emulator import Emulator, Traffic  # noqa: E402
 from gpu_requests import Request, Tally, requests  # noqa: E402
 from record import write  # noqa: E402
 
@@ -75,15 +76,14 @@ class Problem:
 
 SIDE = 128  # of the widest tiles
 COUNTED = Problem((2, 10, 10, 64), (SIDE, 3, 3, 64), padding=0)  # one tile of 128 × 128 outputs
-LAYER = Problem((8, 56, 56, 256), (256, 3, 3, 256), padding=1)  # VGG-16's conv3_2
+LAYER = Problem((8, 14, 14, 512), (512, 3, 3, 512), padding=1)  # VGG-16's conv5_1
 
 
 def main() -> None:
     results = {
         "problem": COUNTED.as_dict(),
         "versions": {version: counted(version) for version in VERSIONS},
-        "layer": LAYER.as_dict()
-        | {"versions": {version: predicted(version, LAYER) for version in VERSIONS}},
+        "layer": LAYER.as_dict() | {"versions": {version: predicted(version, LAYER) for version in VERSIONS}},
     }
     write("gpu_traffic", results, "python benchmarks/gpu_traffic.py")
     gpu_pictures.draw()
@@ -99,6 +99,7 @@ def counted(version: str) -> dict[str, Any]:
     arrays = {number: (name, y.itemsize) for number, name in ARRAYS.items()}
     for request in requests(device.launched.trace, arrays, tile=SIDE * line):
         tally.add(request)
+    _compare_sums(tally, device.launched.traffic)
     return {
         "kernel": device.expression,
         "grid": device.grid,
@@ -112,18 +113,41 @@ def counted(version: str) -> dict[str, Any]:
             f"{array} {'written' if written else 'read'}": _as_text(request)
             for (array, written), request in sorted(tally.shown.items())
         },
-        "outputs": [
-            " ".join(str(o // y.itemsize) for start, size in sorted(lane) for o in range(start, start + size, y.itemsize))
-            for lane in tally.outputs
-        ],
+        "outputs": [_elements(lane, y.itemsize) for lane in tally.outputs],
     }
+
+
+def _elements(stores: set[tuple[int, int]], item: int) -> str:
+    """The elements of y that lie in (offset, size) in bytes."""
+    return " ".join(
+        str(o // item) for offset, size in sorted(stores) for o in range(offset, offset + size, item)
+    )
 
 
 def _compare(version: str, y: np.ndarray, x: np.ndarray, w: np.ndarray) -> None:
     expected = gpu_oracles.conv2d(np, x.astype(np.float64), w.astype(np.float64), COUNTED.window)
     worst = np.abs(y - expected).max()
-    if not worst <= 2e-2:
+    if not worst <= 1e-3:  # TF32 is off by 5e-4 at most
         raise RuntimeError(f"conv2d_forward {version} is {worst:.2g} off: what it moves is of no interest")
+
+
+def _compare_sums(tally: Tally, traffic: Traffic) -> None:
+    """Hold the sums to those of the emulator, which adds up by code of its own."""
+    read, written = tally.sum_of("xw", written=False), tally.sum_of("y", written=True)
+    shared = [tally.sum_of("ab", written) for written in (False, True)]
+    ours = {
+        "global_read": read["bytes"],
+        "global_written": written["bytes"],
+        "sectors_read": read["sectors"],
+        "sectors_written": written["sectors"],
+        "global_requests": read["requests"] + written["requests"],
+        "shared_read": shared[0]["bytes"],
+        "shared_written": shared[1]["bytes"],
+        "shared_requests": shared[0]["requests"] + shared[1]["requests"],
+        "bank_conflicts": shared[0]["conflicts"] + shared[1]["conflicts"],
+    }
+    if ours != asdict(traffic):
+        raise RuntimeError(f"counted {ours}, the emulator counted {traffic}")
 
 
 def _as_text(request: Request) -> dict[str, Any]:
@@ -156,7 +180,9 @@ def computed(version: str, problem: Problem) -> int:
     if version not in TILED:  # v1 and v2 leave out what lies in the padding
         return problem.samples_inside * problem.x[3] * problem.w[0]
     instance, step = instance_of(version, problem), _step(version, problem)
-    return instance.tiles(problem.product) * math.prod(instance.tile) * step * -(-problem.product.depth // step)
+    return (
+        instance.tiles(problem.product) * math.prod(instance.tile) * step * -(-problem.product.depth // step)
+    )
 
 
 def predicted(version: str, problem: Problem) -> dict[str, int]:
@@ -198,6 +224,9 @@ class CountingDevice:
     def holds(self, array: Any) -> bool:
         return isinstance(array, np.ndarray)
 
+    def address(self, array: np.ndarray) -> int:
+        return array.ctypes.data
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return np.full(shape, np.nan, dtype)
 
@@ -208,7 +237,9 @@ class CountingDevice:
         path = kernel.source.path
         launched = Emulator(path, [expression], include=[path.parent], check="traffic").kernel(expression)
 
-        def launch(grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], shared_mem: int = 0) -> None:
+        def launch(
+            grid: Sequence[int], block: Sequence[int], arguments: Sequence[Any], shared_mem: int = 0
+        ) -> None:
             self.launched, self.expression = launched, expression
             self.grid, self.block, self.shared = list(grid), list(block), shared_mem
             launched(grid, block, arguments, shared_mem=shared_mem)

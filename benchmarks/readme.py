@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # the tests load this file by its path
 import chart  # noqa: E402  (they are found only now)
 import gpu_figures  # noqa: E402
+import gpu_pages  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -400,6 +401,7 @@ PAGES = {
         "convolution": convolution,
     },
     "docs/gradients.md": {"proof": proof, "layers": layers},
+    **gpu_pages.pages(),
 }
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ class Drawing:
         ]
         self.box(0.5, 0.5, width - 1, height - 1, PAPER, FAINT, round=6)
 
-    def box(self, x: float, y: float, width: float, height: float, fill: str, line: str = "", round: float = 0):
+    def box(
+        self, x: float, y: float, width: float, height: float, fill: str, line: str = "", round: float = 0
+    ):
         """A rectangle from its upper left corner."""
         edge = f' stroke="{line}"' if line else ""
         rounded = f' rx="{_n(round)}"' if round else ""
@@ -76,9 +78,13 @@ class Drawing:
         bold: bool = False,
     ):
         """One line of text whose baseline is at y; `anchor` says whether x is its start, middle or end."""
-        style = (f' text-anchor="{anchor}"' if anchor != "start" else "") + (' font-weight="bold"' if bold else "")
+        style = (f' text-anchor="{anchor}"' if anchor != "start" else "") + (
+            ' font-weight="bold"' if bold else ""
+        )
         style += f' fill="{colour}"' if colour != INK else ""
-        self._lines.append(f'<text x="{_n(x)}" y="{_n(y)}" font-size="{_n(size)}"{style}>{escape(text)}</text>')
+        self._lines.append(
+            f'<text x="{_n(x)}" y="{_n(y)}" font-size="{_n(size)}"{style}>{escape(text)}</text>'
+        )
 
     def svg(self) -> str:
         """The picture as a file's text."""

@@ -5,27 +5,29 @@
 //            dx[n, h, w, c] = Σ_{r, s, k} g[n, p, q, k] · w[k, r, s, c]
 //            p·stride_h + r·dilation_h = h + pad_h,   q·stride_w + s·dilation_w = w + pad_w
 //
-//          over the windows (p, q) inside P×Q that see pixel (h, w), and with groups over the kernels k of c's group.
-//          Every pixel gathers what it is owed, so no two threads add to one number: no atomics, and the same bits in
-//          every run.  With stride 1 it is a convolution of g with the kernels turned by 180° (Dumoulin and Visin,
-//          "A guide to convolution arithmetic for deep learning", 2016, section 4).
-// Shapes:  g [N, P, Q, K], w [K, R, S, C/G], dx [N, H, W, C]
-// Threads: v1, v2 one a number of dx; from v3 on a block computes a tile of the product dx[pixel][c] of one group and
-//          residue (see Residue), blockIdx.x the tile, blockIdx.z the residue and the group, which runs fastest.
-// Cost:    2·N·K·P·Q·(C/G)·R·S FLOPs, less what would lie in the padding; each of g, w and dx moved once is the least:
-//          (N·P·Q·K + K·R·S·C/G + N·H·W·C) · bytes of a number.  From v5 on w is moved twice more to be turned, which
-//          takes a workspace of its size.
+//          over the windows (p, q) inside P×Q that see pixel (h, w), and with groups over the kernels k of
+//          c's group.  Every pixel gathers what it is owed, so no two threads add to one number: no atomics,
+//          and the same bits in every run.  With stride 1 it is a convolution of g with the kernels turned
+//          by 180° (V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016,
+//          section 4).  The loops of v3 to v8 are in implicit_gemm.cuh.
+// Shapes:  g [N, P, Q, K], w [K, R, S, C/G], dx [N, H, W, C]; the workspace of v5 to v8 is w turned,
+//          [C, R, S, K/G]
+// Threads: v1, v2: one a number of dx.  From v3 on a block computes a tile of the pixels × C/G channels of
+//          one group and of one residue (see Residue): blockIdx.x is the tile, blockIdx.z residue and group.
+// Cost:    2·N·K·P·Q·(C/G)·R·S FLOPs, less those of the padding.  The least bytes, each number moved once:
+//          (N·P·Q·K + K·R·S·C/G + N·H·W·C) · bytes of a number, and twice w more where it is turned.
 // Versions:
-//   conv2d_backward_data_v1        a thread a number of dx, columns fastest: a warp's loads of g are scattered
-//   conv2d_backward_data_v2        channels fastest: neighbouring threads load neighbouring weights and share their g
-//   conv2d_backward_data_v3        tiles in shared memory: each number loaded serves 16 numbers of dx; pixels taken by
-//                                  residue, without which 1 - 1/(stride_h·stride_w) of a tile's products would be 0
-//   conv2d_backward_data_v4        8 × 8 numbers a thread: each number read from shared memory serves 8
-//   conv2d_backward_data_v5_turn   w [K, R, S, C/G] as [C, R, S, K/G], for v5 to v8
+//   conv2d_backward_data_v1        the definition: one thread a number of dx, neighbours along the columns
+//   conv2d_backward_data_v2        neighbours along the channels: a warp's weights are contiguous, its g one
+//   conv2d_backward_data_v3        tiles in shared memory: each number loaded serves 16; pixels by residue,
+//                                  so that no tap of a tile falls between two windows of a stride
+//   conv2d_backward_data_v4        8 × 8 numbers a thread: each one read from shared memory serves 8
+//   conv2d_backward_data_v5_turn   kernels and channels of w change places, for v5 to v8
 //   conv2d_backward_data_v5        16 bytes an instruction, from global and from shared memory
 //   conv2d_backward_data_v6        tiles copied ahead by cp.async, and warp tiles
 //   conv2d_backward_data_v7        tensor cores on TF32, which rounds g and w to 10 bits of mantissa
 //   conv2d_backward_data_v8        tensor cores on 16-bit numbers, sums in float
+#include "common.cuh"
 #include "implicit_gemm.cuh"
 #include "window.cuh"
 
@@ -35,7 +37,7 @@ __device__ T gradient_of_pixel(const T* g, const T* w, const Conv2d& conv, const
   const int kernels = conv.K / conv.G, channels = conv.C / conv.G;
   const int first = c / channels * kernels;  // of the kernels of c's group
   const Index kernel_size = static_cast<Index>(conv.R) * conv.S * channels;
-  accumulator_t<T> sum = 0;
+  T sum = 0;
   for (int r = 0; r < conv.R; ++r) {
     const int p = window_seeing(pixel.row + conv.pad_h, r * conv.dilation_h, conv.stride_h, conv.P);
     if (p < 0) continue;
@@ -44,21 +46,23 @@ __device__ T gradient_of_pixel(const T* g, const T* w, const Conv2d& conv, const
       if (q < 0) continue;
       const T* gradients = g + number_of<Index>(pixel.n, p, q, conv.P, conv.Q) * conv.K + first;
       const T* weights = w + first * kernel_size + (r * conv.S + s) * channels + c % channels;
-      for (int k = 0; k < kernels; ++k) sum += load(gradients[k]) * load(weights[k * kernel_size]);
+      for (int k = 0; k < kernels; ++k) sum += gradients[k] * weights[k * kernel_size];
     }
   }
-  return store<T>(sum);
+  return sum;
 }
 
-// v1: one thread a number of dx, in the order in which the formula is read with images [N, C, H, W]: columns fastest.
-//     Each of a warp's 32 loads of g lies K numbers from the next one's: 32 sectors of 32 bytes to use 4 bytes of each.
+// v1: one thread a number of dx, in the order N, C, H, W: the threads of a warp are pixels side by side, of
+//     one channel.  They read the same weights; but each g lies K numbers from the next, and each dx C from
+//     the next, so that a warp's load touches 32 sectors of 32 bytes and uses 4 bytes of each.
 // instances: <float, int>, <double, int>, <float, long long>
 // budget: 64 registers, 0 B shared
 template <typename T, typename Index>
-__global__ void __launch_bounds__(256, 4) conv2d_backward_data_v1(const T* __restrict__ g,  // [N, P, Q, K]
-                                                                  const T* __restrict__ w,  // [K, R, S, C/G]
-                                                                  T* __restrict__ dx,       // [N, H, W, C]
-                                                                  Conv2d conv) {
+__global__ void __launch_bounds__(256, 4)
+    conv2d_backward_data_v1(const T* __restrict__ g,  // [N, P, Q, K]
+                            const T* __restrict__ w,  // [K, R, S, C/G]
+                            T* __restrict__ dx,       // [N, H, W, C]
+                            Conv2d conv) {
   const Index i = thread_in_grid<Index>();
   const Index area = static_cast<Index>(conv.H) * conv.W;
   if (i >= area * conv.N * conv.C) return;
@@ -68,31 +72,33 @@ __global__ void __launch_bounds__(256, 4) conv2d_backward_data_v1(const T* __res
       gradient_of_pixel<T, Index>(g, w, conv, pixel, c);
 }
 
-// v2: the same sum, the threads in the order of memory: channels fastest.  A warp now loads 32 neighbouring weights,
-//     4 sectors in place of up to 32, and one g, which all its threads share.
+// v2: the same sums, the threads in the order of memory, channels fastest.  A warp now loads 32 weights side
+//     by side, 4 sectors of which every byte is used, and one g, which is the same for all its threads.
 // instances: <float, int>, <double, int>, <float, long long>
 // budget: 64 registers, 0 B shared
 template <typename T, typename Index>
-__global__ void __launch_bounds__(256, 4) conv2d_backward_data_v2(const T* __restrict__ g,  // [N, P, Q, K]
-                                                                  const T* __restrict__ w,  // [K, R, S, C/G]
-                                                                  T* __restrict__ dx,       // [N, H, W, C]
-                                                                  Conv2d conv) {
+__global__ void __launch_bounds__(256, 4)
+    conv2d_backward_data_v2(const T* __restrict__ g,  // [N, P, Q, K]
+                            const T* __restrict__ w,  // [K, R, S, C/G]
+                            T* __restrict__ dx,       // [N, H, W, C]
+                            Conv2d conv) {
   const Index i = thread_in_grid<Index>();
   if (i >= static_cast<Index>(conv.N) * conv.H * conv.W * conv.C) return;
   const Place pixel = place_of(i / conv.C, conv.H, conv.W);
   dx[i] = gradient_of_pixel<T, Index>(g, w, conv, pixel, static_cast<int>(i % conv.C));
 }
 
-// The pixels of one residue along one axis, those with (pixel + pad) mod stride = residue, and what sees them:
+// The pixels of one residue along an axis, (pixel + pad) mod stride = residue, and the windows that see them:
 //
 //   pixel(i)     = first_pixel + i · stride             0 ≤ i < pixels
 //   tap(j)       = first_tap + j · tap_step             0 ≤ j < taps
-//   window(i, j) = first_window + i − j · window_step   the one whose tap(j) lies on pixel(i)
+//   window(i, j) = first_window + i - j · window_step   the one whose tap(j) lies on pixel(i)
 //
-// Any pixel and any tap meet in some window only once in `stride` times.  A tile of the product wants all its pixels to
-// have the same taps, and those of one residue do: each residue is a product of its own, a convolution of stride 1,
-// over the taps that meet it.  Together they cost 1/stride, on each axis, of the product over all pixels and all taps:
-// for 3×3 of stride 2, the four have 4, 2, 2 and 1 taps on a quarter of the pixels each, 2.25 a pixel in place of 9.
+// A pixel and a tap meet in some window only once in `stride` times.  In a tile all pixels should have the
+// same taps, and those of one residue do: so each residue is a product of its own, in effect a convolution
+// of stride 1, over the taps that meet it.  All together cost 1/stride, on each axis, of one product over
+// all pixels and all taps: 3×3 kernels of stride 2 have residues of 4, 2, 2 and 1 taps, each of a quarter of
+// the pixels, and so 2.25 taps a pixel in place of 9.
 struct Residue {
   int stride;
   int pixels;
@@ -103,9 +109,7 @@ struct Residue {
   int first_window;
   int window_step;
 
-  Residue() = default;
-  __device__ __forceinline__ Residue(int residue, int size, int kernel, int stride, int pad, int dilation)
-      : stride(stride) {
+  __device__ Residue(int residue, int size, int kernel, int stride, int pad, int dilation) : stride(stride) {
     first_pixel = (residue + stride - pad % stride) % stride;
     pixels = size > first_pixel ? ceil_div(size - first_pixel, stride) : 0;
     tap_step = 1;
@@ -120,26 +124,26 @@ struct Residue {
   __device__ __forceinline__ int tap(int j) const { return first_tap + j * tap_step; }
 };
 
-// The product of one group and of a residue on each axis, and what it counts: the residues' pixels, row after row and
-// image after image, and its depth, the taps with the kernels of the group, kernels fastest.
+// One of the products that dx is made of, of a group and a residue on each axis.  Its rows are the residues'
+// pixels, image after image; its depth is their taps, with the kernels of the group, which run fastest.
 struct Part {
   int group;
   int kernels;   // of a group
-  int channels;  // likewise
+  int channels;  // of a group
   Residue rows;
   Residue columns;
   Divisor by_kernels;
-  Divisor by_taps;  // of a row
-  Divisor by_width;
-  Divisor by_height;
+  Divisor by_taps;    // of a row of the kernel
+  Divisor by_width;   // pixels of a row
+  Divisor by_height;  // rows of an image
 
+  // A place of the depth.
   struct Term {
     int k;
     int tap_row;
     int tap_column;
   };
 
-  Part() = default;
   __device__ Part(const Conv2d& conv, int number)
       : group(number % conv.G),
         kernels(conv.K / conv.G),
@@ -151,13 +155,12 @@ struct Part {
         by_width(max(columns.pixels, 1)),
         by_height(max(rows.pixels, 1)) {}
 
-  // Pixel i: its place among those of the residues.
   __device__ __forceinline__ Place pixel(int i) const {
     const int line = by_width.quotient(i), n = by_height.quotient(line);
     return {n, line - n * rows.pixels, i - line * columns.pixels};
   }
 
-  // kKernel: 1 for 1×1 kernels, 0 for any.  (3×3 gains nothing: how many taps there are depends on the residue.)
+  // kKernel is 1 for 1×1 kernels, 0 for any: how many taps of 3×3 there are differs among residues.
   template <int kKernel>
   __device__ __forceinline__ Term term(int kk) const {
     if (kKernel == 1) return {kk, 0, 0};
@@ -166,15 +169,17 @@ struct Part {
   }
 };
 
-// This block's part, in shared memory: in registers it would leave too few for the sums.
+// This block's part.  It is kept in shared memory, made by one thread, since 31 registers a thread are more
+// than the sums leave; as bare numbers, since objects in shared memory have no constructors.
 __device__ __forceinline__ const Part& part_of_block(const Conv2d& conv) {
-  __shared__ Part part;
+  __shared__ int numbers[sizeof(Part) / sizeof(int)];
+  Part& part = *reinterpret_cast<Part*>(numbers);
   if (threadIdx.x == 0) part = Part(conv, blockIdx.z);
   __syncthreads();
   return part;
 }
 
-// A: what the windows that see a pixel got, for each tap and kernel: g[pixel][(r, s, k)].
+// A: for each pixel what its windows got, g[pixel][(r, s, k)].
 template <typename T_, typename Index, int kKernel>
 struct Gradients {
   using T = T_;
@@ -185,7 +190,7 @@ struct Gradients {
     int q;
   };
   struct Depth {
-    int offset;  // from there
+    int offset;  // from that window
     int p;
     int q;
   };
@@ -195,13 +200,13 @@ struct Gradients {
   const Part& part;
 
   __device__ __forceinline__ Row row(int i) const {
-    const Place pixel = part.pixel(i);
-    const int p = part.rows.first_window + pixel.row, q = part.columns.first_window + pixel.column;
-    return {number_of<Index>(pixel.n, p, q, conv.P, conv.Q) * conv.K + part.group * part.kernels, p, q};
+    const Place at = part.pixel(i);
+    const int p = part.rows.first_window + at.row, q = part.columns.first_window + at.column;
+    return {number_of<Index>(at.n, p, q, conv.P, conv.Q) * conv.K + part.group * part.kernels, p, q};
   }
 
   __device__ __forceinline__ Depth depth(int kk) const {
-    const auto term = part.term<kKernel>(kk);
+    const Part::Term term = part.term<kKernel>(kk);
     const int p = -term.tap_row * part.rows.window_step, q = -term.tap_column * part.columns.window_step;
     return {(p * conv.Q + q) * conv.K + term.k, p, q};
   }
@@ -213,7 +218,7 @@ struct Gradients {
   }
 };
 
-// B: the weights of a channel, w[c][(r, s, k)], as they lie: channels next to each other.
+// B: for each channel its weights, w[c][(r, s, k)], as they lie: channels side by side.
 template <typename T_, typename Index>
 struct Weights {
   using T = T_;
@@ -225,23 +230,25 @@ struct Weights {
     Index base;
   };
 
-  const T* w;  // [K, R, S, C/G]
+  const T* w;
   const Conv2d& conv;
   const Part& part;
 
   __device__ __forceinline__ Row row(int c) const { return {c}; }
 
   __device__ __forceinline__ Depth depth(int kk) const {
-    const auto term = part.term<0>(kk);
+    const Part::Term term = part.term<0>(kk);
     const int k = part.group * part.kernels + term.k;
-    return {number_of<Index>(k, part.rows.tap(term.tap_row), part.columns.tap(term.tap_column), conv.R, conv.S) *
-            part.channels};
+    const int r = part.rows.tap(term.tap_row), s = part.columns.tap(term.tap_column);
+    return {number_of<Index>(k, r, s, conv.R, conv.S) * part.channels};
   }
 
-  __device__ __forceinline__ const T* at(const Row& row, const Depth& depth) const { return w + (depth.base + row.c); }
+  __device__ __forceinline__ const T* at(const Row& row, const Depth& depth) const {
+    return w + (depth.base + row.c);
+  }
 };
 
-// B again, of weights that were turned: kernels next to each other, as in g.
+// B of weights that were turned: kernels side by side, as in g.
 template <typename T_, typename Index, int kKernel>
 struct TurnedWeights {
   using T = T_;
@@ -253,18 +260,19 @@ struct TurnedWeights {
     int offset;
   };
 
-  const T* turned;  // [C, R, S, K/G]
+  const T* turned;
   const Conv2d& conv;
   const Part& part;
 
   __device__ __forceinline__ Row row(int c) const {
-    return {static_cast<Index>(part.group * part.channels + c) * (conv.R * conv.S * part.kernels)};
+    const Index kernel_size = conv.R * conv.S * part.kernels;
+    return {(part.group * part.channels + c) * kernel_size};
   }
 
   __device__ __forceinline__ Depth depth(int kk) const {
-    const auto term = part.term<kKernel>(kk);
-    const int tap = part.rows.tap(term.tap_row) * conv.S + part.columns.tap(term.tap_column);
-    return {tap * part.kernels + term.k};
+    const Part::Term term = part.term<kKernel>(kk);
+    const int r = part.rows.tap(term.tap_row), s = part.columns.tap(term.tap_column);
+    return {(r * conv.S + s) * part.kernels + term.k};
   }
 
   __device__ __forceinline__ const T* at(const Row& row, const Depth& depth) const {
@@ -281,15 +289,15 @@ struct ToPixels {
 
   template <typename Sum, int kCount>
   __device__ __forceinline__ void operator()(int i, int c, const Sum (&sum)[kCount]) const {
-    const RowMajor<T, Index> pixels{dx + part.group * part.channels, conv.C, part.channels, nullptr, false};
+    const RowMajor<T, Index> images{dx, conv.C, part.channels, nullptr, false, part.group * part.channels};
     const Place at = part.pixel(i);
     const int row = part.rows.first_pixel + at.row * part.rows.stride;
     const int column = part.columns.first_pixel + at.column * part.columns.stride;
-    pixels(number_of<int>(at.n, row, column, conv.H, conv.W), c, sum);
+    images(number_of<int>(at.n, row, column, conv.H, conv.W), c, sum);
   }
 };
 
-// What v3 to v8 have in common: the operands of this block's part.
+// What v3 to v8 have in common: the product that this block's part is.
 template <typename T, typename Index, int kKernel, typename B>
 struct BackwardData {
   Gradients<T, Index, kKernel> gradients;
@@ -304,7 +312,7 @@ struct BackwardData {
         extent{conv.N * part.rows.pixels * part.columns.pixels, part.channels, 0,
                part.rows.taps * part.columns.taps * part.kernels} {}
 
-  // Whether this block has a tile at all: the grid is made for the residues with the most pixels.
+  // Whether this block has a tile: the grid is made for the residues with the most pixels.
   __device__ __forceinline__ bool has_tile(int rows, int columns) const {
     return static_cast<int>(blockIdx.x) < ceil_div(extent.rows, rows) * ceil_div(extent.columns, columns);
   }
@@ -315,67 +323,76 @@ using AsTheyLie = BackwardData<T, Index, 0, Weights<T, Index>>;
 template <typename T, typename Index, int kKernel>
 using Turned = BackwardData<T, Index, kKernel, TurnedWeights<T, Index, kKernel>>;
 
-// v3: tiles.  A block loads 16 + 16 numbers for each 256 multiply-adds, where v2 loads 2 for each: a sixteenth of the
-//     traffic.  All pixels of a tile have the same taps, those of their residues.
+// v3: a block of 256 threads computes 16 pixels × 16 channels and loads 16 + 16 numbers for 256
+//     multiply-adds, where v2 loads 2 for each: a sixteenth of the traffic.
 // instances: <float, int>, <double, int>, <float, long long>
 // budget: 64 registers, 4608 B shared
 template <typename T, typename Index>
-__global__ void __launch_bounds__(256, 4) conv2d_backward_data_v3(const T* __restrict__ g,  // [N, P, Q, K]
-                                                                  const T* __restrict__ w,  // [K, R, S, C/G]
-                                                                  T* __restrict__ dx,       // [N, H, W, C]
-                                                                  Conv2d conv) {
+__global__ void __launch_bounds__(256, 4)
+    conv2d_backward_data_v3(const T* __restrict__ g,  // [N, P, Q, K]
+                            const T* __restrict__ w,  // [K, R, S, C/G]
+                            T* __restrict__ dx,       // [N, H, W, C]
+                            Conv2d conv) {
   const AsTheyLie<T, Index> of(g, w, dx, conv, part_of_block(conv));
   if (of.has_tile(16, 16)) product_tiles<16>(of.gradients, of.weights, of.extent, of.tail);
 }
 
-// v4: registers.  A thread computes kSide × kSide numbers: for 8, 64 multiply-adds of 16 reads of shared memory, where
-//     v3 makes 8.  (4 is for small problems, and for double.)
+// v4: the same 256 threads compute 16·kSide pixels × 16·kSide channels, kSide × kSide a thread.  v3 is bound
+//     by its two reads of shared memory a multiply-add; here they are 2 / kSide, a quarter for kSide = 8
+//     (small problems, and double, take 4).
 // instances: <float, int, 8>, <float, int, 4>, <double, int, 4>, <float, long long, 4>
-// budget: 128 registers, 9728 B shared
+// budget: 128 registers, 9472 B shared
 template <typename T, typename Index, int kSide>
-__global__ void __launch_bounds__(256, 2) conv2d_backward_data_v4(const T* __restrict__ g,  // [N, P, Q, K]
-                                                                  const T* __restrict__ w,  // [K, R, S, C/G]
-                                                                  T* __restrict__ dx,       // [N, H, W, C]
-                                                                  Conv2d conv) {
+__global__ void __launch_bounds__(256, 2)
+    conv2d_backward_data_v4(const T* __restrict__ g,  // [N, P, Q, K]
+                            const T* __restrict__ w,  // [K, R, S, C/G]
+                            T* __restrict__ dx,       // [N, H, W, C]
+                            Conv2d conv) {
   constexpr int kTile = 16 * kSide;
   const AsTheyLie<T, Index> of(g, w, dx, conv, part_of_block(conv));
   if (of.has_tile(kTile, kTile)) product_registers<kSide>(of.gradients, of.weights, of.extent, of.tail);
 }
 
-// v5, turn: the kernels change places with the channels, so that the products of v5 to v8 find both of their operands
-//     contiguous along the depth, as the forward convolution does: vectors then need only K/G to be a multiple of
-//     theirs, and ldmatrix can load v7's fragments.  A block turns 32 × 32 numbers of one tap by way of shared memory,
-//     where the one column more keeps a column's numbers in different banks: reads and writes are both contiguous.
+// v5: first, w is turned.  In w channels are contiguous, in g kernels.  With the kernels of w side by side
+//     too, both operands are contiguous along the depth, as those of the forward convolution are: then it
+//     is enough for vectors that K/G is a multiple of theirs, and ldmatrix can load all fragments of v7.  A
+//     block takes 32 × 32 numbers of one tap through shared memory, whose lines are padded by one, so that
+//     columns lie in different banks: what is read from memory is contiguous, and what is written is.
 // instances: <float, int>, <__half, int>, <__nv_bfloat16, int>, <float, long long>, <__half, long long>,
 //            <__nv_bfloat16, long long>
 // budget: 64 registers, 4224 B shared
 template <typename T, typename Index>
-__global__ void __launch_bounds__(256, 4) conv2d_backward_data_v5_turn(const T* __restrict__ w,  // [K, R, S, C/G]
-                                                                       T* __restrict__ turned,   // [C, R, S, K/G]
-                                                                       Conv2d conv) {
+__global__ void __launch_bounds__(256, 4)
+    conv2d_backward_data_v5_turn(const T* __restrict__ w,  // [K, R, S, C/G]
+                                 T* __restrict__ turned,   // [C, R, S, K/G]
+                                 Conv2d conv) {
   __shared__ T tile[kWarp][kWarp + 1];
   const int kernels = conv.K / conv.G, channels = conv.C / conv.G, taps = conv.R * conv.S;
   const int across = ceil_div(channels, kWarp), down = ceil_div(kernels, kWarp);
-  const int block = static_cast<int>(blockIdx.x);  // (group, tap, tile of kernels, tile of channels)
+  const int block = static_cast<int>(blockIdx.x);  // (group, tap, kernels, channels)
   const int group = block / across / down / taps, tap = block / across / down % taps;
   const int k = block / across % down * kWarp, c = block % across * kWarp;
   const int lane = threadIdx.x % kWarp, line = threadIdx.x / kWarp;
   for (int i = line; i < kWarp; i += 8) {
+    if (k + i >= kernels || c + lane >= channels) continue;
     const Index kernel = group * kernels + k + i;
-    if (k + i < kernels && c + lane < channels) tile[i][lane] = w[(kernel * taps + tap) * channels + c + lane];
+    tile[i][lane] = w[(kernel * taps + tap) * channels + c + lane];
   }
   __syncthreads();
   for (int i = line; i < kWarp; i += 8) {
+    if (c + i >= channels || k + lane >= kernels) continue;
     const Index channel = group * channels + c + i;
-    if (c + i < channels && k + lane < kernels) turned[(channel * taps + tap) * kernels + k + lane] = tile[lane][i];
+    turned[(channel * taps + tap) * kernels + k + lane] = tile[lane][i];
   }
 }
 
-// v5: vectors.  Four floats a read of shared memory, and a load where K/G is a multiple of 4: a quarter of v4's
-//     instructions for the same bytes.
+// v5: then, 16 bytes an instruction.  For 16 places of the depth a thread of v4 loads 16 numbers from global
+//     memory and reads shared memory 256 times, for its 1,024 multiply-adds; here it loads 4 times and
+//     reads 64 times.  (kVector = 1 is for kernels of a group that are no multiple of 4: only reads are of
+//     16 bytes.)
 // instances: <float, int, 4, 0, 8>, <float, int, 4, 1, 8>, <float, int, 1, 0, 8>, <float, int, 4, 0, 4>,
 //            <float, int, 1, 0, 4>, <float, long long, 1, 0, 4>
-// budget: 255 registers, 20736 B shared
+// budget: 192 registers, 20736 B shared
 template <typename T, typename Index, int kVector, int kKernel, int kSide>
 __global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
     conv2d_backward_data_v5(const T* __restrict__ g,       // [N, P, Q, K]
@@ -384,16 +401,20 @@ __global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
                             Conv2d conv) {
   constexpr int kTile = 16 * kSide;
   const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
-  if (of.has_tile(kTile, kTile)) product_vectors<kSide, kVector>(of.gradients, of.weights, of.extent, of.tail);
+  if (!of.has_tile(kTile, kTile)) return;
+  product_vectors<kSide, kVector>(of.gradients, of.weights, of.extent, of.tail);
 }
 
-// v6: pipeline.  The tiles of the next three steps are on their way by cp.async while this one is computed with.
-// instances: <float, int, 4, 0, 128, 128>, <float, int, 4, 1, 128, 128>, <float, int, 4, 0, 128, 64>,
-//            <float, int, 4, 0, 64, 64>, <float, int, 1, 0, 128, 64>, <float, long long, 1, 0, 128, 64>
-// budget: 255 registers, 256 B shared
+// v6: the tiles of the next three steps are on their way, by cp.async, while this one is computed: nobody
+//     waits for global memory, and one barrier a step is left of two.  Tiles of 128 × 128 take 81,920 B of
+//     shared memory.
+// instances: <float, int, 4, 0, 128, 128, 16>, <float, int, 4, 1, 128, 128, 16>,
+//            <float, int, 4, 0, 128, 64, 16>, <float, int, 4, 0, 64, 64, 16>,
+//            <float, int, 1, 0, 128, 64, 16>, <float, long long, 1, 0, 128, 64, 16>
+// budget: 192 registers, 256 B shared
 // needs: sm_80
-template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN>
-__global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 ? 1 : 32768 / (kTileM * kTileN))
+template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
+__global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
     conv2d_backward_data_v6(const T* __restrict__ g,       // [N, P, Q, K]
                             const T* __restrict__ turned,  // [C, R, S, K/G]
                             T* __restrict__ dx,            // [N, H, W, C]
@@ -401,17 +422,21 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 ? 1 : 32768
   extern __shared__ __align__(16) unsigned char memory[];
   const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
   if (!of.has_tile(kTileM, kTileN)) return;
-  product_pipeline<kTileM, kTileN, kVector>(of.gradients, of.weights, of.extent, of.tail,
-                                          reinterpret_cast<T*>(memory));
+  product_pipeline<kTileM, kTileN, kVector, kDepth>(of.gradients, of.weights, of.extent, of.tail,
+                                                    reinterpret_cast<T*>(memory));
 }
 
-// v7: tensor cores.  g and w are rounded to TF32, 10 bits of mantissa; an mma of a warp makes 1,024 multiply-adds.
-// instances: <float, int, 4, 0, 128, 128>, <float, int, 4, 1, 128, 128>, <float, int, 4, 0, 128, 64>,
-//            <float, int, 4, 0, 64, 64>, <float, int, 1, 0, 128, 64>, <float, long long, 1, 0, 128, 64>
-// budget: 255 registers, 256 B shared
+// v7: v6's pipeline feeds the tensor cores: by one instruction a warp multiplies 16 × 8 by 8 × 8, 1,024
+//     multiply-adds, where an FMA of its lanes is 32.  g and w are rounded to TF32, 10 bits of mantissa:
+//     each number is wrong by up to 1 in 2,048, while sums stay float.  Steps are of 128 bytes of the
+//     depth, in 2 stages.
+// instances: <float, int, 4, 0, 128, 128, 32>, <float, int, 4, 1, 128, 128, 32>,
+//            <float, int, 4, 0, 128, 64, 32>, <float, int, 4, 0, 64, 64, 32>,
+//            <float, int, 1, 0, 128, 64, 16>, <float, long long, 1, 0, 128, 64, 16>
+// budget: 192 registers, 256 B shared
 // needs: sm_80
-template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN>
-__global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 ? 1 : 32768 / (kTileM * kTileN))
+template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
+__global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
     conv2d_backward_data_v7(const T* __restrict__ g,       // [N, P, Q, K]
                             const T* __restrict__ turned,  // [C, R, S, K/G]
                             T* __restrict__ dx,            // [N, H, W, C]
@@ -419,19 +444,20 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 ? 1 : 32768
   extern __shared__ __align__(16) unsigned char memory[];
   const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
   if (!of.has_tile(kTileM, kTileN)) return;
-  product_tensor_cores<kTileM, kTileN, kVector>(of.gradients, of.weights, of.extent, of.tail,
-                                              reinterpret_cast<T*>(memory));
+  product_tensor_cores<kTileM, kTileN, kVector, kDepth>(of.gradients, of.weights, of.extent, of.tail,
+                                                        reinterpret_cast<T*>(memory));
 }
 
-// v8: 16-bit g, w and dx: half the bytes, and 2,048 multiply-adds an mma.  Sums are float, and rounded once.
-// instances: <__half, int, 8, 0, 128, 128>, <__half, int, 8, 1, 128, 128>, <__half, int, 1, 0, 128, 64>,
-//            <__nv_bfloat16, int, 8, 0, 128, 128>, <__nv_bfloat16, int, 8, 1, 128, 128>,
-//            <__nv_bfloat16, int, 1, 0, 128, 64>, <__half, long long, 1, 0, 128, 64>,
-//            <__nv_bfloat16, long long, 1, 0, 128, 64>
+// v8: 16-bit g, w and dx, sums in float.  The same bytes hold twice the numbers, and an mma of the same time
+//     makes twice the products, 16 × 16 by 16 × 8.  Nothing has to be rounded on the way.
+// instances: <__half, int, 8, 0, 128, 128, 64>, <__half, int, 8, 1, 128, 128, 64>,
+//            <__half, int, 1, 0, 128, 64, 32>, <__half, long long, 1, 0, 128, 64, 32>,
+//            <__nv_bfloat16, int, 8, 0, 128, 128, 64>, <__nv_bfloat16, int, 8, 1, 128, 128, 64>,
+//            <__nv_bfloat16, int, 1, 0, 128, 64, 32>, <__nv_bfloat16, long long, 1, 0, 128, 64, 32>
 // budget: 255 registers, 256 B shared
 // needs: sm_80
-template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN>
-__global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 ? 1 : 32768 / (kTileM * kTileN))
+template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
+__global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
     conv2d_backward_data_v8(const T* __restrict__ g,       // [N, P, Q, K]
                             const T* __restrict__ turned,  // [C, R, S, K/G]
                             T* __restrict__ dx,            // [N, H, W, C]
@@ -439,6 +465,6 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 ? 1 : 32768
   extern __shared__ __align__(16) unsigned char memory[];
   const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
   if (!of.has_tile(kTileM, kTileN)) return;
-  product_tensor_cores<kTileM, kTileN, kVector>(of.gradients, of.weights, of.extent, of.tail,
-                                              reinterpret_cast<T*>(memory));
+  product_tensor_cores<kTileM, kTileN, kVector, kDepth>(of.gradients, of.weights, of.extent, of.tail,
+                                                        reinterpret_cast<T*>(memory));
 }

@@ -6,15 +6,17 @@
 //            h = p·stride_h + r·dilation_h - pad_h,   w = q·stride_w + s·dilation_w - pad_w
 //
 //          where x is 0 outside the image and, with groups, c runs over the channels of k's group only.
-//          As a product of matrices it has a row for each window (n, p, q), a column for each kernel k, and the depth
-//          (r, s, c): "implicit GEMM", for the matrix of windows is never stored (implicit_gemm.cuh, where the loops of
-//          v3 to v8 are; S. Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", 2014, section 3).
+//          As a product of matrices it has a row for each window (n, p, q), a column for each kernel k, and
+//          the depth (r, s, c): "implicit GEMM", for the matrix of windows is never stored.  (S. Chetlur et
+//          al., "cuDNN: Efficient Primitives for Deep Learning", 2014, section 3.)  The loops of v3 to v8
+//          are in implicit_gemm.cuh, where the convolutions of backward use them too.
 // Shapes:  x [N, H, W, C], w [K, R, S, C/G], b [K], y [N, P, Q, K]
-// Threads: v1 one an output, v2 one warp an output; from v3 on a block computes a tile of the N·P·Q × K/G outputs of
-//          one group, blockIdx.x the tile and blockIdx.z the group.
-// Cost:    2·N·P·Q·K·(C/G)·R·S FLOPs; each of x, w and y moved once is the least:
-//          (N·H·W·C + K·(C/G)·R·S + N·P·Q·K) · bytes of a number.  What a version moves beyond that is what its
-//          caches fail to keep: a tile of TM × TN outputs loads TM + TN numbers for each TM·TN multiply-adds.
+// Threads: v1: one an output.  v2: one warp an output.  From v3 on a block computes a tile of the N·P·Q × K/G
+//          outputs of one group: blockIdx.x is the tile, blockIdx.z the group.
+// Cost:    2·N·P·Q·K·(C/G)·R·S FLOPs.  The least bytes, each number moved once:
+//          (N·H·W·C + K·(C/G)·R·S + N·P·Q·K) · bytes of a number.  A tile of TM × TN outputs loads TM + TN
+//          numbers for TM·TN multiply-adds: with floats and 128 × 128, 32 FLOPs a byte, most of them from the
+//          second-level cache, where the tiles of the same windows and of the same kernels meet.
 // Versions:
 //   conv2d_forward_v1   the definition: one thread an output, neighbours along q
 //   conv2d_forward_v2   one warp an output, lanes along the channels: every load of a warp is contiguous
@@ -44,9 +46,9 @@ struct Forward {
   }
 };
 
-// v1: one thread an output, in the order N, K, P, Q: the threads of a warp are windows next to each other, of one
-//     kernel.  All read the same w, but every x lies C numbers from the next and every y K from the next, so that a
-//     warp's load touches 32 sectors of 32 bytes to use 4 bytes of each.
+// v1: one thread an output, in the order N, K, P, Q: the threads of a warp are windows side by side, of one
+//     kernel.  They read the same w; but each x lies C numbers from the next, and each y K from the next, so
+//     that a warp's load touches 32 sectors of 32 bytes and uses 4 bytes of each.
 // instances: <float, int>, <double, int>, <float, long long>
 // budget: 64 registers, 0 B shared
 template <typename T, typename Index>
@@ -76,9 +78,9 @@ __global__ void __launch_bounds__(256, 4) conv2d_forward_v1(const T* __restrict_
   tail(n * windows + p * conv.Q + q, k, sum);
 }
 
-// v2: one warp an output, in the order of y, its lanes along the channels: both loads of a warp are 128 contiguous
-//     bytes, 4 sectors of which every byte is used, where v1 touches 33.  In return 5 shuffles add the lanes' sums up,
-//     and below 32 channels a group there are lanes without work.
+// v2: one warp an output, in the order of y, its lanes along the channels: a warp's load is of 128 bytes
+//     side by side, 4 sectors used whole, where the two loads of v1 touch 33.  In return 5 shuffles add
+//     up what the lanes have, and below 32 channels a group some lanes have nothing to do.
 // instances: <float, int>, <double, int>, <float, long long>
 // budget: 64 registers, 0 B shared
 template <typename T, typename Index>
@@ -110,25 +112,27 @@ __global__ void __launch_bounds__(256, 4) conv2d_forward_v2(const T* __restrict_
   if (lane == 0) tail(m, k, sum);
 }
 
-// v3: a block of 256 threads computes 16 windows × 16 kernels and loads 16 + 16 numbers for each 256 multiply-adds,
-//     where v2 loads 2 for each: a sixteenth of the traffic.
+// v3: a block of 256 threads computes 16 windows × 16 kernels, and loads 16 + 16 numbers for 256
+//     multiply-adds, where v2 loads two for each: a sixteenth of the traffic.
 // instances: <float, int>, <double, int>, <float, long long>
-// budget: 64 registers, 4352 B shared
+// budget: 56 registers, 4352 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4) conv2d_forward_v3(const T* __restrict__ x,  // [N, H, W, C]
                                                          const T* __restrict__ w,  // [K, R, S, C/G]
                                                          const T* __restrict__ b,  // [K] or null
                                                          T* __restrict__ y,        // [N, P, Q, K]
                                                          Conv2d conv, bool relu) {
-  const Forward<T, Index, 0> forward(x, w, b, y, conv, relu);
-  product_tiles<16>(forward.windows, forward.kernels, forward.extent, forward.tail);
+  const Forward<T, Index, 0> of(x, w, b, y, conv, relu);
+  product_tiles<16>(of.windows, of.kernels, of.extent, of.tail);
 }
 
-// v4: the same 256 threads compute 16·kSide windows × 16·kSide kernels, kSide × kSide a thread.  v3 is bound by its two
-//     reads of shared memory a multiply-add; here they are 2 / kSide, a quarter for kSide = 8 (small problems take 4).
-//     kKernel = 3 divides by a constant to find the sample of the depth, kKernel = 1 need not look for it.
-// instances: <float, int, 3, 8>, <float, int, 1, 8>, <float, int, 0, 8>, <float, int, 0, 4>, <double, int, 0, 4>,
-//            <float, long long, 0, 4>
+// v4: 256 threads compute 16·kSide windows × 16·kSide kernels, kSide × kSide outputs a thread.  v3 is bound
+//     by its two reads of shared memory a multiply-add; here there are 2 / kSide: a quarter for a kSide of 8.
+//     (4 is for small problems, which would otherwise leave multiprocessors without work.)  From here on
+//     kKernel tells the compiler what R×S is: to find a sample of 3×3 it divides by a constant, and of 1×1
+//     there is nothing to find.
+// instances: <float, int, 3, 8>, <float, int, 1, 8>, <float, int, 0, 8>, <float, int, 0, 4>,
+//            <double, int, 0, 4>, <float, long long, 0, 4>
 // budget: 128 registers, 9216 B shared
 template <typename T, typename Index, int kKernel, int kSide>
 __global__ void __launch_bounds__(256, 2) conv2d_forward_v4(const T* __restrict__ x,  // [N, H, W, C]
@@ -136,16 +140,16 @@ __global__ void __launch_bounds__(256, 2) conv2d_forward_v4(const T* __restrict_
                                                             const T* __restrict__ b,  // [K] or null
                                                             T* __restrict__ y,        // [N, P, Q, K]
                                                             Conv2d conv, bool relu) {
-  const Forward<T, Index, kKernel> forward(x, w, b, y, conv, relu);
-  product_registers<kSide>(forward.windows, forward.kernels, forward.extent, forward.tail);
+  const Forward<T, Index, kKernel> of(x, w, b, y, conv, relu);
+  product_registers<kSide>(of.windows, of.kernels, of.extent, of.tail);
 }
 
-// v5: vectors of four floats.  For four places of the depth a thread of v4 reads shared memory 64 times for its 256
-//     multiply-adds; here 16 times, and global memory 4 times a tile instead of 16 if kVector = 4 (channels of a group a
-//     multiple of 4).
+// v5: 16 bytes an instruction.  For 16 places of the depth a thread of v4 loads 16 numbers from global memory
+//     and reads shared memory 256 times, for its 1,024 multiply-adds; here it loads 4 times and reads 64
+//     times.  (kVector = 1 is for channels of a group that are no multiple of 4: only reads are of 16 bytes.)
 // instances: <float, int, 4, 3, 8>, <float, int, 4, 1, 8>, <float, int, 4, 0, 8>, <float, int, 1, 0, 8>,
 //            <float, int, 4, 0, 4>, <float, int, 1, 0, 4>, <float, long long, 1, 0, 4>
-// budget: 255 registers, 20480 B shared
+// budget: 168 registers, 20480 B shared
 template <typename T, typename Index, int kVector, int kKernel, int kSide>
 __global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
     conv2d_forward_v5(const T* __restrict__ x,  // [N, H, W, C]
@@ -153,68 +157,76 @@ __global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
                       const T* __restrict__ b,  // [K] or null
                       T* __restrict__ y,        // [N, P, Q, K]
                       Conv2d conv, bool relu) {
-  const Forward<T, Index, kKernel> forward(x, w, b, y, conv, relu);
-  product_vectors<kSide, kVector>(forward.windows, forward.kernels, forward.extent, forward.tail);
+  const Forward<T, Index, kKernel> of(x, w, b, y, conv, relu);
+  product_vectors<kSide, kVector>(of.windows, of.kernels, of.extent, of.tail);
 }
 
-// v6: the tiles of the next three steps are on their way by cp.async while this one is computed: no thread waits for
-//     global memory, and one barrier a tile is left of two.  A warp's 32 × 64 outputs read 12 different vectors a step
-//     of v5's 18.
-// instances: <float, int, 4, 3, 128, 128, 16>, <float, int, 4, 1, 128, 128, 16>, <float, int, 4, 0, 128, 128, 16>,
-//            <float, int, 4, 3, 128, 64, 16>, <float, int, 4, 0, 64, 64, 16>, <float, int, 1, 0, 128, 64, 16>,
+// v6: the tiles of the next three steps are on their way, by cp.async, while this one is computed: nobody
+//     waits for global memory, and one barrier a step is left of two.  The 32 × 64 outputs of a warp ask
+//     shared memory for 12 different vectors a read instead of 18.  A step of four places of the depth is
+//     283 instructions of sm_90, 256 of them multiply-adds.  Tiles of 128 × 128 take 81,920 B of shared
+//     memory.
+// instances: <float, int, 4, 3, 128, 128, 16>, <float, int, 4, 1, 128, 128, 16>,
+//            <float, int, 4, 0, 128, 128, 16>, <float, int, 4, 3, 128, 64, 16>,
+//            <float, int, 4, 0, 64, 64, 16>, <float, int, 1, 0, 128, 64, 16>,
 //            <float, long long, 4, 0, 128, 128, 16>
-// budget: 255 registers, 0 B shared
+// budget: 168 registers, 0 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
-__global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 || sizeof(Index) == 8 ? 1 : kTileN == 128 ? 2 : 3)
+__global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
     conv2d_forward_v6(const T* __restrict__ x,  // [N, H, W, C]
                       const T* __restrict__ w,  // [K, R, S, C/G]
                       const T* __restrict__ b,  // [K] or null
                       T* __restrict__ y,        // [N, P, Q, K]
                       Conv2d conv, bool relu) {
   extern __shared__ __align__(16) unsigned char memory[];
-  const Forward<T, Index, kKernel> forward(x, w, b, y, conv, relu);
-  product_pipeline<kTileM, kTileN, kVector, kDepth>(forward.windows, forward.kernels, forward.extent, forward.tail,
-                                            reinterpret_cast<T*>(memory));
+  const Forward<T, Index, kKernel> of(x, w, b, y, conv, relu);
+  product_pipeline<kTileM, kTileN, kVector, kDepth>(of.windows, of.kernels, of.extent, of.tail,
+                                                    reinterpret_cast<T*>(memory));
 }
 
-// v7: v6's pipeline feeds the tensor cores: one instruction of a warp multiplies 16 × 8 by 8 × 8, 1,024 multiply-adds
-//     where 32 FMAs are 32.  x and w are rounded to TF32, an eighth of float's precision in decimals; sums stay float.
-// instances: <float, int, 4, 3, 128, 128, 32>, <float, int, 4, 1, 128, 128, 32>, <float, int, 4, 0, 128, 128, 32>,
-//            <float, int, 4, 3, 128, 64, 32>, <float, int, 4, 0, 64, 64, 32>, <float, int, 1, 0, 128, 64, 16>,
+// v7: v6's pipeline feeds the tensor cores: by one instruction a warp multiplies 16 × 8 by 8 × 8, 1,024
+//     multiply-adds, where an FMA of its lanes is 32.  x and w are rounded to TF32, 10 bits of mantissa:
+//     each number is wrong by up to 1 in 2,048, while sums stay float.  Steps are of 128 bytes of the
+//     depth, 2 stages, since arithmetic now takes less time than what comes with a step: 4 · 42
+//     instructions against 290, half of them the rounding.  Tiles of 128 × 128 take 73,728 B of shared
+//     memory.
+// instances: <float, int, 4, 3, 128, 128, 32>, <float, int, 4, 1, 128, 128, 32>,
+//            <float, int, 4, 0, 128, 128, 32>, <float, int, 4, 3, 128, 64, 32>,
+//            <float, int, 4, 0, 64, 64, 32>, <float, int, 1, 0, 128, 64, 16>,
 //            <float, long long, 4, 0, 128, 128, 32>
-// budget: 255 registers, 0 B shared
+// budget: 168 registers, 0 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
-__global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 || sizeof(Index) == 8 ? 1 : kTileN == 128 ? 2 : 3)
+__global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
     conv2d_forward_v7(const T* __restrict__ x,  // [N, H, W, C]
                       const T* __restrict__ w,  // [K, R, S, C/G]
                       const T* __restrict__ b,  // [K] or null
                       T* __restrict__ y,        // [N, P, Q, K]
                       Conv2d conv, bool relu) {
   extern __shared__ __align__(16) unsigned char memory[];
-  const Forward<T, Index, kKernel> forward(x, w, b, y, conv, relu);
-  product_tensor_cores<kTileM, kTileN, kVector, kDepth>(forward.windows, forward.kernels, forward.extent, forward.tail,
-                                                reinterpret_cast<T*>(memory));
+  const Forward<T, Index, kKernel> of(x, w, b, y, conv, relu);
+  product_tensor_cores<kTileM, kTileN, kVector, kDepth>(of.windows, of.kernels, of.extent, of.tail,
+                                                        reinterpret_cast<T*>(memory));
 }
 
-// v8: 16-bit x, w and y.  The same bytes hold twice the numbers, and an mma of 16 × 16 by 16 × 8 takes the time of v7's
-//     and does twice the work; ldmatrix gives the fragments as they are, without rounding in between.
-// instances: <__half, int, 8, 3, 128, 128, 64>, <__half, int, 8, 0, 128, 64, 64>, <__half, int, 1, 0, 128, 64, 32>,
+// v8: 16-bit x, w and y, sums in float.  The same bytes hold twice the numbers, and an mma of the same
+//     time makes twice the products, 16 × 16 by 16 × 8.  Nothing has to be rounded on the way.
+// instances: <__half, int, 8, 3, 128, 128, 64>, <__half, int, 8, 0, 128, 64, 64>,
+//            <__half, int, 1, 0, 128, 64, 32>, <__half, long long, 1, 0, 128, 64, 32>,
 //            <__nv_bfloat16, int, 8, 3, 128, 128, 64>, <__nv_bfloat16, int, 8, 0, 128, 64, 64>,
-//            <__nv_bfloat16, int, 1, 0, 128, 64, 32>, <__half, long long, 1, 0, 128, 64, 32>,
-//            <__nv_bfloat16, long long, 1, 0, 128, 64, 32>
+//            <__nv_bfloat16, int, 1, 0, 128, 64, 32>, <__nv_bfloat16, long long, 1, 0, 128, 64, 32>
 // budget: 255 registers, 0 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
-__global__ void __launch_bounds__(kTileM * kTileN / 64, kVector == 1 || sizeof(Index) == 8 ? 1 : kTileN == 128 ? 2 : 3)
+__global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
     conv2d_forward_v8(const T* __restrict__ x,  // [N, H, W, C]
                       const T* __restrict__ w,  // [K, R, S, C/G]
                       const T* __restrict__ b,  // [K] or null
                       T* __restrict__ y,        // [N, P, Q, K]
                       Conv2d conv, bool relu) {
   extern __shared__ __align__(16) unsigned char memory[];
-  const Forward<T, Index, kKernel> forward(x, w, b, y, conv, relu);
-  product_tensor_cores<kTileM, kTileN, kVector, kDepth>(forward.windows, forward.kernels, forward.extent, forward.tail,
-                                                reinterpret_cast<T*>(memory));
+  const Forward<T, Index, kKernel> of(x, w, b, y, conv, relu);
+  product_tensor_cores<kTileM, kTileN, kVector, kDepth>(of.windows, of.kernels, of.extent, of.tail,
+                                                        reinterpret_cast<T*>(memory));
 }

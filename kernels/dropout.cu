@@ -57,7 +57,7 @@ __device__ __forceinline__ T kept(T x, unsigned word, unsigned long long dropped
 }
 
 // v1: the generator, one counter a thread.
-// instances: <unsigned, int>
+// instances: <unsigned, int>, <unsigned, long long>
 // budget: 24 registers, 0 B shared
 template <typename W, typename Index>
 __global__ void __launch_bounds__(256) philox_v1(const W* __restrict__ counters,  // [count, 4]

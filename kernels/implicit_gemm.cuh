@@ -59,9 +59,9 @@ struct Extent {
 
 // Operands
 
-// Division by a number known only at run time, as multiplication: n / d = (n + ⌊n·m / 2³²⌋) / 2^shift, n
-// < 2³¹. (T. Granlund, P. L. Montgomery, "Division by invariant integers using multiplication", 1994,
-// figure 4.1.)
+// Division by a number known only at run time, as multiplication: for n < 2³¹,
+//     n / d = (n + ⌊n·m / 2³²⌋) / 2^shift
+// (T. Granlund, P. L. Montgomery, "Division by invariant integers using multiplication", 1994, figure 4.1).
 struct Divisor {
   unsigned divisor;
   unsigned multiplier;
@@ -208,7 +208,7 @@ __device__ __forceinline__ void round_to_tf32(float* numbers) {
 template <typename T, typename Index>
 struct RowMajor {
   T* d;
-  Index stride;
+  Index stride;  // a multiple of `columns`, as `first` is: vectors of a row are vectors in memory
   int columns;
   const T* bias;  // one a column, or null
   bool relu;
@@ -223,7 +223,7 @@ struct RowMajor {
       rounded.at[e] = store<T>(relu && value < 0 ? Sum(0) : value);  // a NaN stays
     }
     T* const to = d + (static_cast<Index>(i) * stride + first + j);
-    if (columns % kCount == 0 && stride % kCount == 0) {
+    if (columns % kCount == 0) {
       *reinterpret_cast<Vector<T, kCount>*>(to) = rounded;
     } else {
       for (int e = 0; e < kCount && j + e < columns; ++e) to[e] = rounded.at[e];

@@ -186,7 +186,7 @@ __device__ __forceinline__ void divisors(const float (&x)[4], const Lane<Index>&
 //     the template's.
 // instances: <float, int, 5, true>, <float, int, 5, false>, <float, long long, 5, true>,
 //   <float, long long, 5, false>, <__half, int, 5, true>, <__nv_bfloat16, int, 5, true>
-// budget: 48 registers, 0 B shared
+// budget: 40 registers, 0 B shared
 template <typename T, typename Index, int kSize, bool kThreeQuarters>
 __global__ void __launch_bounds__(256, 4) lrn_forward_v3(
     const T* __restrict__ x,  // [N, H, W, C]
@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(256, 4) lrn_forward_v3(
 // v1: one thread a number.  It computes d for itself and for each of the `size` channels whose window it is
 //     in: for 5 channels 30 loads of x and 6 powf.
 // instances: <float, int>, <float, long long>, <double, int>
-// budget: 56 registers, 0 B shared
+// budget: 64 registers, 0 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4) lrn_backward_v1(
     const T* __restrict__ x,  // [N, H, W, C]
@@ -265,7 +265,7 @@ __global__ void __launch_bounds__(256, 4) lrn_backward_v2(
 //     own mirror image.  C must be a multiple of 4, and size the template's.
 // instances: <float, int, 5, true>, <float, int, 5, false>, <float, long long, 5, true>,
 //   <float, long long, 5, false>, <__half, int, 5, true>, <__nv_bfloat16, int, 5, true>
-// budget: 56 registers, 0 B shared
+// budget: 40 registers, 0 B shared
 template <typename T, typename Index, int kSize, bool kThreeQuarters>
 __global__ void __launch_bounds__(256, 4) lrn_backward_v3(
     const T* __restrict__ x,  // [N, H, W, C]

@@ -9,7 +9,7 @@
 //
 // A tensor-core instruction takes matrices spread over the warp's 32 lanes, *fragments*.  One of A has 16
 // rows of 32 bytes along the depth kk, 8 floats or 16 halves: four quarters of 8 rows × 16 bytes, a
-// 32-bit register each. One of B has 8 columns of as many bytes: two quarters.  In each, lane l holds
+// 32-bit register each.  One of B has 8 columns of as many bytes: two quarters.  In each, lane l holds
 // word l % 4 of row (column) l / 4:
 //
 //              16 bytes  16 bytes             word 0   1   2   3

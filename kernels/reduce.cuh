@@ -1,4 +1,4 @@
-// reduce.cuh: sums and maxima over the threads of a warp and of a block, always in the same order.
+// reduce.cuh: sums over the threads of a warp and of a block, always in the same order.
 //
 // A warp's 32 lanes hand their values to each other by shuffles, from register to register, without shared
 // memory or a barrier.  In a butterfly each lane adds the value of the lane whose number differs in one bit,

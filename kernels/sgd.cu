@@ -65,8 +65,9 @@ __global__ void __launch_bounds__(256) sgd_v2(T* __restrict__ p,        // [n]
                                               bool nesterov) {
   const Index i = thread_in_grid<Index>();
   if (i >= n) return;
-  T velocity = v ? v[i] : T(0);
-  Rule<T>{rate, momentum, fresh, decay, sign, nesterov}.step(p[i], g[i], velocity);
+  T parameter = p[i], velocity = v ? v[i] : T(0);
+  Rule<T>{rate, momentum, fresh, decay, sign, nesterov}.step(parameter, g[i], velocity);
+  p[i] = parameter;
   if (v) v[i] = velocity;
 }
 
@@ -94,8 +95,9 @@ __global__ void __launch_bounds__(256) sgd_v3(T* __restrict__ p,        // [n]
     return;
   }
   for (Index j = i; j < n; ++j) {
-    T velocity = v ? v[j] : T(0);
-    rule.step(p[j], g[j], velocity);
+    T parameter = p[j], velocity = v ? v[j] : T(0);
+    rule.step(parameter, g[j], velocity);
+    p[j] = parameter;
     if (v) v[j] = velocity;
   }
 }

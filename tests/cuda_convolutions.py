@@ -1,4 +1,4 @@
-"""Tiny convolutions for the ladders of the three directions: every option, sizes around every tile, and exact answers."""
+"""Tiny convolutions for the ladders of the three directions: every option, sizes around every tile, exact answers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = [
     "CASES",
     "Case",
     "answers",
+    "case_of",
     "draw",
     "hold",
     "only",
@@ -73,7 +74,7 @@ CASES = [
     Case("stride_beyond_the_kernel", (2, 8, 7, 3), 4, kernel=2, stride=(3, 4)),
     Case("groups_of_vectors", (1, 6, 5, 16), 24, padding=1, groups=2),
     Case("groups_of_odd_sizes", (1, 4, 5, 15), 9, stride=2, padding=1, groups=3),
-    Case("depthwise", (1, 5, 6, 6), 12, padding=1, groups=6),
+    Case("depthwise", (1, 5, 6, 6), 6, padding=1, groups=6),
     Case("padding_wider_than_the_image", (1, 2, 2, 3), 2, padding=(3, 2, 4, 1)),
     Case("tiles_exactly", (2, 8, 8, 16), 128, kernel=1),
     Case("tiles_and_one", (1, 1, 129, 4), 65, kernel=1),
@@ -82,8 +83,14 @@ CASES = [
     Case("no_images", (0, 4, 5, 4), 3),
 ]
 
-AMPLIFYING = [case for case in CASES if case.name in ("stages_go_round", "groups_of_odd_sizes")]
-"""Several tiles of the depth, several of the product, parts of tiles and padding: what a race or a late copy shows in."""
+
+def case_of(name: str) -> Case:
+    """Return one case by its name."""
+    return next(case for case in CASES if case.name == name)
+
+
+AMPLIFYING = [case_of("groups_of_odd_sizes"), case_of("stages_go_round")]
+"""Several tiles of the depth and of the product, parts of tiles, padding: a race or a late copy shows in them."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +130,9 @@ def answers(case: Case, x: np.ndarray, w: np.ndarray, g: np.ndarray) -> Answers:
 
 
 def hold(found: np.ndarray, exact: np.ndarray, magnitude: np.ndarray, terms: int) -> None:
-    """Demand what any order of a sum may give: one rounding of the sum of magnitudes a term, one more of what is stored.
+    """Demand what any order of a sum may give: one rounding of the sum of magnitudes a term, and one of the result.
 
-    The sums of half precision are kept in float.
+    Sums of half precision are kept in float.
     """
     assert found.shape == exact.shape
     sums = np.float64 if found.dtype == np.float64 else np.float32

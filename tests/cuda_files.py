@@ -28,8 +28,8 @@ __global__ void scale_v1(const T* __restrict__ x,  // [N, C]
 }
 
 // v2: four at a time.
-// instances: <float, int, 4, true>,
-//   <float, int, 1, false>
+// instances: <float, int, 4, true>, <float,
+//   int, 1, false>
 // budget: 40 registers, 132 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, bool kFlag = false>

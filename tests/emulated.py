@@ -62,6 +62,9 @@ class EmulatedDevice:
     def holds(self, array: Any) -> bool:
         return isinstance(array, np.ndarray)
 
+    def address(self, array: np.ndarray) -> int:
+        return array.ctypes.data
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return poisoned(shape, dtype)
 

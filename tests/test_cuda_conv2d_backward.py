@@ -34,6 +34,15 @@ INSTANCES = [
     for instance in conv2d.instances(name)
 ]
 
+SOME = (
+    "one_number",
+    "a_17_channels",
+    "1x1_33_channels",
+    "1x1_stride_2",
+    "groups_of_vectors",
+    "tiles_exactly",
+)
+
 
 def named(name):
     return next(case for case in CASES if case.name == name)
@@ -45,7 +54,9 @@ def types(version):
 
 def label(instance):
     constants = "x".join(map(str, instance.template.values()))
-    return f"{instance.kernel[16:]}-{instance.element.strip('_')}-{instance.index.replace(' ', '-')}-{constants}"
+    return (
+        f"{instance.kernel[16:]}-{instance.element.strip('_')}-{instance.index.replace(' ', '-')}-{constants}"
+    )
 
 
 def gradient(on, direction, case, arrays, version, **options):
@@ -63,18 +74,17 @@ def exactly(direction, case, arrays):
     return exact.dw, arrays.g[..., 0].size
 
 
-def check(on, direction, case, version, dtype, **options):
+def check(on, direction, case, version, element, **options):
     """Hold one version to what double precision makes of the same numbers."""
-    arrays = draw(case, dtype)
+    arrays = draw(case, element)
     found = gradient(on, direction, case, arrays, version, **options)
     seen = {name: getattr(arrays, name) for name in "xwg"}
     if version == "v7":
         seen = {name: to_tf32(array) for name, array in seen.items()}
     exact, terms = exactly(direction, case, SimpleNamespace(**seen))
     magnitudes = SimpleNamespace(**{name: np.abs(array) for name, array in seen.items()})
-    assert found.dtype == options.get("dtype", dtype)
+    assert found.dtype == options.get("dtype", element)
     hold(found, exact, exactly(direction, case, magnitudes)[0], terms)
-    return found
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[case.name for case in CASES])
@@ -86,24 +96,33 @@ def test_every_version_on_every_case(direction, version, number):
 
 @pytest.mark.parametrize("instance", INSTANCES, ids=label)
 def test_every_instance(instance, monkeypatch):
-    """On all cases it is made for; each is made for some."""
+    """Where it is made for the case: each for some."""
     only(monkeypatch, instance)
     direction, _, version = instance.kernel.rpartition("_")
     done = 0
-    for number, case in enumerate(CASES):
+    for number, case in enumerate(map(named, SOME)):
         try:
             check(in_turn(number), direction, case, version, np.dtype(ELEMENTS[instance.element]))
-        except ValueError as error:
-            assert "is not made for" in str(error)
+        except ValueError as refusal:
+            if "is not made for" not in str(refusal):
+                raise
             continue
         done += 1
-    assert done > 2
+    assert done > 1
+
+
+# Few threads, for the thread sanitizer, which takes its time for each; but the depth goes round all stages of v6 to v8.
+LONG = {
+    "conv2d_backward_data": Case("long", (1, 3, 5, 8), 60, (1, 3), padding=(0, 0, 1, 1)),
+    "conv2d_backward_weight": Case("long", (2, 8, 11, 4), 8, (1, 3), padding=(0, 0, 1, 1)),
+}
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize(("direction", "version"), VERSIONS)
 def test_every_mode(direction, version, mode):
-    for case in AMPLIFYING:
+    few = [named("one_window") if version < "v3" else LONG[direction]]
+    for case in few if mode.check == "threads" else few + AMPLIFYING:
         check(in_mode(mode), direction, case, version, types(version)[0])
 
 
@@ -123,7 +142,9 @@ def test_small_integers_are_exact(direction, version):
     for dtype in types(version):
         rng = np.random.default_rng(3)
         shapes = {"x": case.shape, "w": case.weight_shape, "g": case.output_shape}
-        arrays = SimpleNamespace(**{name: rng.integers(-1, 2, shape).astype(dtype) for name, shape in shapes.items()})
+        arrays = SimpleNamespace(
+            **{name: rng.integers(-1, 2, shape).astype(dtype) for name, shape in shapes.items()}
+        )
         found = gradient(launcher(), direction, case, arrays, version)
         of = arrays.x if direction == "conv2d_backward_data" else arrays.w
         exact = (answers(case, arrays.x, arrays.w, arrays.g).y * arrays.g.astype(float)).sum()
@@ -149,7 +170,7 @@ def test_parts_of_every_number(version):
     """From one, which needs no workspace, to more than there are windows."""
     case = named("stages_go_round")
     windows = draw(case).g[..., 0].size
-    for parts in range(1, windows + 2):
+    for parts in (1, 2, 3, 7, windows - 1, windows, windows + 1):
         check(in_turn(parts), "conv2d_backward_weight", case, version, types(version)[0], parts=parts)
 
 
@@ -160,7 +181,9 @@ def test_parts_keep_the_multiprocessors_at_work():
     assert weight.parts_of(on, blocks=1000, windows=10**6) == 1
 
 
-@pytest.mark.parametrize(("dtype", "parts"), [(np.float32, 1), (np.float32, 3), (np.float16, 1), (np.float16, 2)])
+@pytest.mark.parametrize(
+    ("dtype", "parts"), [(np.float32, 1), (np.float32, 3), (np.float16, 1), (np.float16, 2)]
+)
 def test_the_workspace_is_what_is_said(dtype, parts):
     case, on, taken = named("vectors_of_four_only"), launcher(), []
     empty, arrays = on.empty, draw(case, dtype)
@@ -173,7 +196,9 @@ def test_the_workspace_is_what_is_said(dtype, parts):
 @pytest.mark.parametrize("dtype", DTYPES[2:], ids=str)
 def test_weights_of_half_precision_may_be_wanted_in_float(dtype):
     for parts in (1, 4):
-        check(launcher(), "conv2d_backward_weight", named("primes"), "v8", dtype, parts=parts, dtype=np.float32)
+        check(
+            launcher(), "conv2d_backward_weight", named("primes"), "v8", dtype, parts=parts, dtype=np.float32
+        )
 
 
 def check_bias(on, case, version, dtype, **options):
@@ -191,14 +216,19 @@ def test_bias(version):
             check_bias(in_turn(number), case, version, dtype)
     for dtype in (DTYPES[0], *DTYPES[2:]):
         check_bias(wide(launcher()), named("primes"), version, dtype)
-    for parts in range(1, 72):
+
+
+def test_bias_in_parts_of_every_number():
+    for parts in (1, 2, 3, 8, 9, 69, 70, 71):
         check_bias(in_turn(parts), named("primes"), "v2", DTYPES[0], parts=parts)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @pytest.mark.parametrize("version", BIAS)
 def test_bias_in_every_mode(version, mode):
-    check_bias(in_mode(mode), named("tiles_and_one"), version, DTYPES[0], **({} if version == "v1" else {"parts": 5}))
+    check_bias(
+        in_mode(mode), named("primes"), version, DTYPES[0], **({} if version == "v1" else {"parts": 2})
+    )
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -210,7 +240,9 @@ def test_the_default_is_the_fastest_that_rounds_nothing(direction):
         on.launch = lambda name, *arguments, **options: launched.append(name)
         gradient(on, direction, case, draw(case, dtype), None)
     last = [LADDER[direction][version] for version in ("v6", "v5", "v4", "v8")]
-    assert launched == [name for names in last for name in names if not name.endswith("_sum") or "v8" in names[0]]
+    assert launched == [
+        name for names in last for name in names if not name.endswith("_sum") or "v8" in names[0]
+    ]
 
 
 def test_results_go_where_they_are_wanted():
@@ -284,10 +316,15 @@ def test_more_than_an_int_counts():
     """Shapes alone: nothing is computed."""
     on = launcher()
     on.launch = None
-    g, w = np.broadcast_to(np.float32(0), (1, 1, 2000, 4096)), np.broadcast_to(np.float32(0), (4096, 999, 1, 1))
+    g, w = (
+        np.broadcast_to(np.float32(0), (1, 1, 2000, 4096)),
+        np.broadcast_to(np.float32(0), (4096, 999, 1, 1)),
+    )
     window = Case("", (), 1, (999, 1)).window
-    with pytest.raises(ValueError, match=r"at most \d+ numbers of g under a kernel, got 8187904000"):
-        conv2d_backward_data(on, g, w, (1, 999, 2000, 1), window=window, out=np.broadcast_to(g[..., :1], (1, 999, 2000, 1)))
+    with pytest.raises(ValueError, match=r"at most \d+ numbers of g under a kernel, got 8183816192"):
+        conv2d_backward_data(
+            on, g, w, (1, 999, 2000, 1), window=window, out=np.broadcast_to(g[..., :1], (1, 999, 2000, 1))
+        )
     images = np.broadcast_to(np.float32(0), (50000, 300, 300, 1))
     window = Case("", (), 1, 1, 200).window
     g, w = np.broadcast_to(np.float32(0), (50000, 2, 2, 1)), np.zeros((1, 1, 1, 1), np.float32)

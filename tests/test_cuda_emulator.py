@@ -109,9 +109,18 @@ __global__ void lost_update(float* y) {
   __syncthreads();
   if (threadIdx.x == 0) y[0] = sum;
 }
-// No order of the threads shows it: each runs to its end before the next.
+// No order of the threads shows it: each runs to its end before the next.  The barriers order no other block's.
 __global__ void no_atomic(float* y) {
+  __syncthreads();
+  __syncwarp();
   y[0] += 1;  // BUG no_atomic
+  __syncwarp();
+  __syncthreads();
+}
+__global__ void no_fence(float* partial, unsigned* finished) {
+  if (threadIdx.x > 0) return;
+  partial[blockIdx.x] = 1;
+  if (atomicAdd(finished, 1u) == gridDim.x - 1) partial[0] += partial[1];  // BUG no_fence
 }
 __global__ void shuffle_is_no_barrier(float* y) {
   __shared__ float tile[32];
@@ -519,6 +528,7 @@ ENDING = [
     ("traps", "address", "assertion", "traps", 1, lambda: (zeros(1),)),
     ("lost_update", "threads", "data race", "lost_update: read", 64, lambda: (zeros(1),)),
     ("no_atomic", "threads", "data race", "no_atomic", 1, lambda: (zeros(1),)),
+    ("no_fence", "threads", "data race", "no_fence", 1, lambda: (zeros(2), np.zeros(1, np.uint32))),
     ("some_return", "address", "divergent barrier", "some_return", 64, lambda: (zeros(64),)),
     ("two_barriers", "address", "divergent barrier", "two_barriers", 64, lambda: (zeros(64),)),
     ("missing_lane", "address", "missing lanes", "missing_lane", 32, lambda: (zeros(32),)),
@@ -622,7 +632,9 @@ RACES = {  # block, arguments, the two lines
 def test_races_are_found_in_any_order_with_both_lines(emulator: Make, name: str, order: str) -> None:
     block, arguments, marks = RACES[name]
     kernel = emulator("bugs.cu", "threads").kernel(name, order=order, copies="late")
-    with pytest.raises(EmulatorError, match=r"data race: .* by thread .* and previous .* by thread") as caught:
+    with pytest.raises(
+        EmulatorError, match=r"data race: .* by thread .* and previous .* by thread"
+    ) as caught:
         kernel((1,), (block,), arguments())
     assert set(places(caught.value)) == {place(mark) for mark in marks}
 
@@ -751,6 +763,7 @@ def test_wrong_calls_are_named(emulator: Make) -> None:
             r"broken.cu:3: __shared__ outside of a function cannot be emulated",
         ),
         ("\n\n  y[0] = z;", r"broken.cu:4: 'z' was not declared in this scope"),
+        ('asm volatile("bar.sync 0;");', r"inline assembly cannot run here"),
     ],
 )
 def test_what_cannot_be_compiled_is_named(tmp_path: Path, body: str, message: str) -> None:
@@ -811,7 +824,7 @@ def test_a_pipeline_of_asynchronous_copies(right) -> None:
 
 def test_other_right_programs(right) -> None:
     x, y = np.arange(100, dtype=F32), np.full(100, np.nan, F32)
-    right("early_return")((4,), (32,), (x, y, I32(100)))
+    right("early_return")((40,), (64,), (x, y, I32(100)))  # more threads than the race detector knows at once
     assert (y == -x).all()
     partial, y = zeros(20), zeros(1)
     right("last_block")((20,), (1,), (partial, np.zeros(1, np.uint32), y))

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from emulated import MODES, launcher, needs_compiler
-from ladder import in_mode, in_turn, same_bits, wide
+from ladder import in_mode, in_turn, launches, same_bits, wide
 
 from minicnn import conv
 from minicnn.backend.ladder import col2im as col2im_module
@@ -198,6 +198,44 @@ def test_folding_gives_the_same_bits_in_every_order(version):
     shape, *geometry, _ = CASES["VGG"]
     columns = columns_of("VGG") / np.float32(3)
     same_bits([[col2im(in_turn(order), columns, shape, *geometry, version=version)] for order in range(3)])
+
+
+def sectors(launch):
+    """The sectors of 32 bytes that the warps move."""
+    return sum(
+        len(
+            {
+                (at * 4 + byte) // 32
+                for at in access.offsets
+                if at is not None
+                for byte in (0, access.size - 1)
+            }
+        )
+        for access in launch.accesses
+    )
+
+
+def test_the_traffic_is_what_the_headers_say():
+    """32 windows of 32 channels, all inside: from v1 to v2 an eighth of the sectors, then a quarter of the accesses."""
+    x, columns = images((1, 10, 6, 32)), images((1, 32, 9 * 32))
+
+    def call(on):
+        for version in im2col_module.LADDER["im2col"]:
+            im2col(on, x, 3, version=version)
+        for version in col2im_module.LADDER["col2im"]:
+            col2im(on, columns, x.shape, 3, version=version)
+
+    found = {launch.kernel: launch for launch in launches(call)}
+    assert sectors(found["im2col_v1"]) == 8 * sectors(found["im2col_v2"]) == 8 * sectors(found["im2col_v3"])
+    assert len(found["im2col_v2"].accesses) == 4 * len(found["im2col_v3"].accesses)
+    entries = {name: found[f"col2im_{name}"].of(0) for name in col2im_module.LADDER["col2im"]}
+    assert len(entries["v2"]) == columns.size / 32
+    assert (
+        max(len(entries["v3"]), len(entries["v4"])) < len(entries["v2"]) / 2
+    )  # pixels of a warp differ in hits
+    assert sectors(found["col2im_v1"]) > 7 * sectors(found["col2im_v2"])
+    for name in ("v1", "v2", "v3", "v4"):
+        assert found[f"col2im_{name}"].bytes(0, 1) == columns.nbytes + x.nbytes
 
 
 def test_no_images_and_no_channels():

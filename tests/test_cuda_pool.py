@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from emulated import MODES, launcher, needs_compiler
-from ladder import close, in_mode, in_turn, same_bits, wide
+from ladder import close, in_mode, in_turn, launches, same_bits, wide
 
 from minicnn import Tensor
 from minicnn.backend.ladder.pool import (
@@ -324,6 +324,40 @@ def test_the_same_bits_in_every_order():
         ]
 
     same_bits(run(in_turn(order)) for order in range(3))
+
+
+def sectors(accesses):
+    """The sectors of 32 bytes that each access to an array of float32 moves."""
+    return [
+        {(at * 4 + byte) // 32 for at in access.offsets if at is not None for byte in (0, access.size - 1)}
+        for access in accesses
+    ]
+
+
+def by_block(accesses):
+    """How many sectors the blocks need, each counted once a block."""
+    needed = {}
+    for access, some in zip(accesses, sectors(accesses), strict=True):
+        needed.setdefault((access.block, access.array), set()).update(some)
+    return sum(map(len, needed.values()))
+
+
+def test_the_traffic_is_what_the_header_says():
+    """To v2 an eighth of the sectors, by a quarter of the accesses; to v3 half of what a block needs."""
+    x = numbers((1, 16, 10, 128))
+
+    def call(on):
+        for version in ("v1", "v2", "v3"):
+            avg_pool_forward(on, x[:, :10, :6, :32].copy(), 3, 1, version=version)
+        for version in ("v2", "v3"):
+            avg_pool_forward(on, x, 3, 1, 1, version=version)
+            avg_pool_backward(on, x, x.shape, 3, 1, 1, version=version)
+
+    v1, v2, v3, *overlapping = (launch.of(0) for launch in launches(call))
+    assert sum(map(len, sectors(v1))) == 8 * sum(map(len, sectors(v2)))
+    assert len(v1) == 4 * len(v2) == 4 * len(v3)
+    rows, rows_backward, patches, patches_backward = map(by_block, overlapping)
+    assert max(patches / rows, patches_backward / rows_backward) < 0.55
 
 
 def test_no_images_and_no_channels():

@@ -38,7 +38,8 @@ def steps_on_the_cpu(p, gradients, **options):
 
 def case(shape, dtype=np.float32, steps=3):
     rng = np.random.default_rng(np.prod(shape))
-    return rng.standard_normal(shape).astype(dtype), rng.standard_normal((steps, *shape)).astype(dtype)
+    p, *gradients = (rng.standard_normal(shape).astype(dtype) for _ in range(1 + steps))
+    return p, gradients
 
 
 def hold_to_the_cpu(on, shape, version, dtype=np.float32, steps=3, **options):

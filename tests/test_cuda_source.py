@@ -66,6 +66,8 @@ def test_names_that_are_not_there():
         ("budget: 24 registers", "budget: few registers", "scale_v1 needs lines"),
         ("// instances: <float, int>, <float, long long>, <__half, int>\n", "", r"got \['budget'\]"),
         ("template <typename T>\n__global__", "__global__", "every __global__ function must be a template"),
+        ("<float, long long>, <__half", "<float, long long> <__half", r"scale_v1 needs lines"),
+        ("<__half, int>\n", "<__half, int\n", r"scale_v1 needs lines"),
         ("[N, C]\n             Index", "\n             Index", "the pointer y needs its shape beside it"),
         ("spread_v1(const", "scale_v1(const", "must be a template, and named once"),
     ],

@@ -29,8 +29,8 @@ CASES = [  # input (N, H, W, C), K, padding
     ((3, 5, 7, 7), 5, (1, 2, 0, 1)),
     ((1, 7, 5, 9), 31, (0, 1, 2, 0)),
     ((2, 1, 13, 17), 33, SAME),  # not a tile high
-    ((1, 6, 4, 33), 32, SAME),  # whole tiles of both sizes downwards and of none across
-    ((1, 4, 8, 4), 4, SAME),  # whole tiles of both sizes, vectors of channels
+    ((1, 6, 4, 33), 32, SAME),  # 4×4 hangs over downwards only
+    ((1, 4, 8, 4), 4, SAME),  # whole tiles of both sizes, four channels a thread
     ((1, 2, 60, 8), 15, SAME),  # 30 tiles of 2×2, 15 of 4×4
     ((1, 1, 62, 15), 16, SAME),  # 31 of 2×2
     ((1, 2, 64, 16), 17, SAME),  # 32

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))  # design notes are a record, and stay as they were
+PAGES = sorted(  # design notes are a record, and stay as they were
+    page for folder in (".", "convolution_on_the_gpu") for page in (ROOT / "docs" / folder).glob("*.md")
+)
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]\d+)?")
 
 
@@ -39,6 +41,23 @@ def failures(text, name):
 def test_examples_print_what_the_page_says(path):
     told = failures(path.read_text(encoding="utf-8"), path.name)
     assert not told, told
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target:
+            file, _, section = target.partition("#")
+            linked = path.parent / file if file else path
+            assert linked.exists(), target
+            assert not section or section in sections(linked), target
+
+
+def sections(path):
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize(

@@ -212,14 +212,23 @@ def test_each_version_is_right_on_a_tiny_layer_and_says_what_it_cannot_do(name, 
 
 
 class Still:
-    """A device for calls of our own, that need none."""
+    """A device for calls of our own; it gives out what is right, and NaN while outputs are compared."""
 
     xp = np
-    poisoned = staticmethod(contextlib.nullcontext)
 
     def __init__(self, seconds=lambda call: 1e-3, broken=False):
         self.seconds = seconds
         self.broken = broken
+        self.poison = False
+
+    @contextlib.contextmanager
+    def poisoned(self):
+        self.poison = True
+        yield
+        self.poison = False
+
+    def empty(self):
+        return np.full((8, 9), math.nan) if self.poison else values()
 
     def synchronize(self):
         if self.broken:
@@ -259,6 +268,13 @@ def test_what_is_wrong_is_said_and_not_timed(call):
     assert len(gpu_figures.bad([row | {"operation": "a", "layer": "b", "dtype": "float32"}])) == 1
 
 
+def test_what_is_not_written_is_wrong():
+    device = Still()
+    row = measure(Case((values(),), {"v1": device.empty, "v2": values}, 1, 1), device)
+    assert list(row["versions"]["v1"]) == ["unit", "wrong"]
+    assert not device.poison
+
+
 def test_integers_are_equal_or_wrong():
     right = np.arange(6)
     row = row_of({"v1": lambda: right.copy(), "v2": lambda: right + (right == 3)}, right)
@@ -273,6 +289,14 @@ def test_tensor_cores_may_be_as_far_off_as_what_they_multiply():
     assert row["versions"]["v7"]["error"] == pytest.approx(5e-4, rel=0.3)
     assert row["versions"]["v7"]["unit"] == "tf32"
     assert "error" in row_of({"v1": off_by(5e-3)}, rounding="bf16")["versions"]["v1"]
+
+
+def test_one_number_among_a_million_is_not_lost_in_the_norm():
+    expected = values((1000, 1000))
+    found = expected.copy()
+    found[500, 500] += 0.05  # 5e-5 of the norm
+    row = row_of({"v1": lambda: found}, expected)
+    assert "a number by up to 5.0e-02" in row["versions"]["v1"]["wrong"]
 
 
 def test_errors_of_pieces_are_those_of_the_whole(monkeypatch):
@@ -372,7 +396,7 @@ def stopwatch(monkeypatch):
 @pytest.mark.parametrize("python", [0, 50e-6, 150e-6, 1e-3])
 def test_a_call_is_timed_without_the_time_that_python_takes(stopwatch, python):
     watch, queue = stopwatch
-    assert watch.seconds(call_of(queue, python, 20e-6)) == pytest.approx(20e-6)
+    assert watch.seconds(call_of(queue, python, 20e-6)) == pytest.approx(20e-6 + fake_gpu.MICROSECOND)
 
 
 def test_a_long_call_is_not_repeated_for_the_little_that_python_may_add(stopwatch):
@@ -395,7 +419,7 @@ def test_a_call_that_waits_for_the_gpu_is_timed_all_the_same(stopwatch):
         queue.wait()
         queue.spend(5e-6)
 
-    assert watch.seconds(call) == pytest.approx(25e-6)
+    assert watch.seconds(call) == pytest.approx(25e-6 + fake_gpu.MICROSECOND)
 
 
 def test_calls_take_turns_and_the_slow_ones_fewer():
@@ -556,9 +580,7 @@ def test_a_bare_machine_without_a_gpu_gets_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("gpu_ladder: cuda: CuPy is not installed")
     assert not (tmp_path / "gpu_ladder.json").exists()
-    recorded = (
-        f"import gpu_ladder as g, pathlib; g._write(pathlib.Path({str(tmp_path)!r}), {{'rows': []}}, {{}})"
-    )
+    recorded = f"import gpu_ladder as g, pathlib; g._write(pathlib.Path({str(tmp_path)!r}), {{'rows': []}}, 'x', {{}})"
     subprocess.run([sys.executable, "-W", "error", "-c", recorded], **bare, check=True)
     assert json.loads((tmp_path / "gpu_ladder.json").read_text())["results"] == {"rows": []}
 
@@ -582,9 +604,10 @@ def gpu(monkeypatch):
         return timed
 
     monkeypatch.setitem(sys.modules, "cupy", fake_gpu.cupy(queue))
-    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(gpu_device, "_torch", lambda: None)
     monkeypatch.setattr(gpu_device.Poisoning, "function", function)
     monkeypatch.setattr(gpu_device.Poisoning, "holds", lambda self, array: isinstance(array, np.ndarray))
+    monkeypatch.setattr(gpu_device.Poisoning, "address", lambda self, array: array.ctypes.data)
     monkeypatch.setattr(gpu_device, "SIDE", 8)
     monkeypatch.setattr(gpu_device, "COPIED", 1 << 10)
     monkeypatch.setattr(gpu_timing, "LEAST_COLD", 1 << 10)
@@ -599,6 +622,10 @@ def tiny_plan(only=()):
     return [Task(task.operation, tiny(task.layer), task.dtype, task.networks) for task in plan(only)]
 
 
+def one_of_each(tasks):
+    return list({(task.operation, task.dtype): task for task in tasks}.values())
+
+
 @needs_compiler
 def test_a_run_leaves_a_record(gpu, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gpu_ladder, "EVERY", 0)
@@ -610,8 +637,9 @@ def test_a_run_leaves_a_record(gpu, tmp_path, capsys, monkeypatch):
     assert record["versions"]["nvrtc"] == "12.9"
     assert results["device"]["name"] == "Fake GPU"
     assert results["device"]["driver"] == "13.0"
-    assert results["peaks"]["copy_gbs"] == pytest.approx(2 * (1 << 10) / 1e-3 / 1e9)
-    assert results["peaks"]["fp32_tflops"] == pytest.approx(2 * 8**3 / 1e-3 / 1e12)
+    millisecond = 1e-3 + fake_gpu.MICROSECOND
+    assert results["peaks"]["copy_gbs"] == pytest.approx(2 * (1 << 10) / millisecond / 1e9)
+    assert results["peaks"]["fp32_tflops"] == pytest.approx(2 * 8**3 / millisecond / 1e12)
     assert results["peaks"]["tf32_tflops"] is None
     assert [row["operation"] for row in results["rows"]] == [
         "lrn_forward",
@@ -627,11 +655,37 @@ def test_a_run_leaves_a_record(gpu, tmp_path, capsys, monkeypatch):
     assert row["peers"] == {}
     for version, result in row["versions"].items():
         assert version in OPERATIONS["lrn_forward"].kernels
-        assert result["median_us"] == 10
+        assert result["median_us"] == 11
         assert len(result["samples_us"]) == gpu_timing.MOST
         assert 0 < result["error"] < TOLERANCE["fp32"]
         assert result["percent_of_bandwidth"] > 0
-    assert "sgd, 37 parameters, float32: " in capsys.readouterr().out
+    assert (
+        record["command"] == "python benchmarks/gpu_ladder.py --budget 510 --batch 2 --only sgd lrn_forward"
+    )
+    out = capsys.readouterr().out
+    assert "sgd, 37 parameters, float32:  v1 " in out
+    assert "5 rows in " in out.splitlines()[-1]
+
+
+@needs_compiler
+def test_pytorch_takes_its_turns_where_it_is(gpu, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(gpu_device, "_torch", lambda: torch)
+    monkeypatch.setattr(gpu_timing, "FEWEST", 1)
+    monkeypatch.setattr(gpu_timing, "MOST", 1)
+    monkeypatch.setattr(gpu_ladder, "plan", lambda only: one_of_each(tiny_plan(only)))
+    only = ("conv2d_forward", "batch_norm_backward", "softmax_cross_entropy", "sgd", "dropout")
+    assert gpu_ladder.main(["--only", *only, "--out", str(tmp_path), "--batch", "2"]) == 0
+    record = json.loads((tmp_path / "gpu_ladder.json").read_text())
+    assert record["versions"]["torch"] == torch.__version__
+    assert min(record["results"]["peaks"].values()) > 0
+    peers = {(row["operation"], row["dtype"]): row["peers"] for row in record["results"]["rows"]}
+    assert [*peers["conv2d_forward", "float32"]] == [
+        "im2col and cuBLAS",
+        *(f"PyTorch{layout} {unit}" for unit in ("fp32", "tf32") for layout in ("", " NCHW")),
+    ]
+    assert [*peers["conv2d_forward", "bfloat16"]] == ["PyTorch bf16", "PyTorch NCHW bf16"]
+    assert all("median_us" in peer for found in peers.values() for peer in found.values())
 
 
 @needs_compiler
@@ -728,7 +782,14 @@ def record_rows():
     ]
 
 
-def test_the_figures_are_those_of_the_record():
+@pytest.fixture
+def small_vgg(monkeypatch):
+    layers = {"3×3 64→64, 8×8": 3, "3×3 64→64, 4×4": 1}
+    monkeypatch.setattr(gpu_figures, "vggs_layers", lambda computation: layers)
+    return layers
+
+
+def test_the_figures_are_those_of_the_record(small_vgg):
     rows = record_rows()
     # Three layers of 4 µs by Winograd and one of 4 by v5; cuDNN's faster layout takes 6 each.
     assert gpu_figures.against_cudnn(rows, ("conv2d_forward",), "fp32") == pytest.approx(4 * 6 / (3 * 4 + 4))
@@ -750,6 +811,16 @@ def test_the_figures_are_those_of_the_record():
     ]
     rows[0]["versions"]["v6"]["median_us"] = 13.0
     assert list(gpu_figures.figures({"rows": rows}))[-1][2:] == ("1 of 3: conv2d_forward v6", False)
+    small_vgg["3×3 64→64, 2×2"] = 1  # for which there was no time
+    assert math.isnan(gpu_figures.against_cudnn(rows, ("conv2d_forward",), "fp32"))
+
+
+def test_vggs_layers_are_all_measured_and_held():
+    headline = {task.name for task in plan() if task.is_headline}
+    for computation, count in (("conv2d_forward", 13), ("conv2d_backward_data", 12)):
+        names = gpu_figures.vggs_layers(computation)
+        assert sum(names.values()) == count
+        assert {f"{computation}, {name}, float32" for name in names} <= headline
 
 
 def test_a_version_is_summed_up_over_its_layers():
@@ -772,7 +843,7 @@ def test_the_readme_says_not_yet_measured_while_there_is_no_record(pages):
     assert readme.gpu_ladder() == "Not yet measured: no GPU has run it so far.\n"
 
 
-def test_a_record_becomes_the_readmes_table(pages):
+def test_a_record_becomes_the_readmes_table(pages, small_vgg):
     results = {
         "rows": record_rows(),
         "left_out": ["x"],

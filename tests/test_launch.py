@@ -24,6 +24,9 @@ class Recorder:
     def holds(self, array):
         return isinstance(array, np.ndarray)
 
+    def address(self, array):
+        return array.ctypes.data
+
     def empty(self, shape, dtype):
         return np.empty(shape, dtype)
 
@@ -103,6 +106,8 @@ def test_an_empty_grid_is_nothing_to_do(on):
 
 
 X, Y = floats(3, 5), floats(3, 5)
+BYTES = np.zeros(100, np.uint8)
+SHIFTED = BYTES[-BYTES.ctypes.data % 16 + 4 :][:60].view(np.float32).reshape(3, 5)
 SHAPE = {"N": 2, "G": 1}
 
 
@@ -138,6 +143,13 @@ SHAPE = {"N": 2, "G": 1}
             {},
             ValueError,
             r"x must be C-contiguous, got strides \(4, 20\) of shape",
+        ),
+        (
+            "scale_v1",
+            (SHIFTED, Y, 15, 1.0),
+            {},
+            ValueError,
+            "x must begin at a multiple of 16 bytes, as a copy does, got 4 bytes beyond",
         ),
         ("scale_v1", (X, floats(4, 5), 15, 1.0), {}, ValueError, r"N is 3 in x \(3, 5\) and 4 in y \(4, 5\)"),
         ("scale_v1", ([1.0], Y, 15, 1.0), {}, TypeError, "x must be an array on this device, got list"),
@@ -363,6 +375,7 @@ def test_the_gpu_is_a_device(cupy, compiler):
     array = device.empty((2, 3), np.float32)
     assert device.holds(array)
     assert not device.holds(np.zeros(3))
+    assert device.address(type("View", (), {"data": type("Memory", (), {"ptr": 48})})) == 48
     np.testing.assert_array_equal(
         device.matmul(np.eye(2), np.ones((2, 2)), np.empty((2, 2))), np.ones((2, 2))
     )

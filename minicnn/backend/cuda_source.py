@@ -38,6 +38,7 @@ _GLOBAL = re.compile(r"^[^/\n]*__global__", re.MULTILINE)
 _INCLUDE = re.compile(r'^\s*#include\s+"([^"]+)"', re.MULTILINE)
 _STRUCT = re.compile(r"^struct (\w+) \{\n((?:\s+int \w+;[^\n]*\n)+)\};", re.MULTILINE)
 _BUDGET = re.compile(r"(\d+) registers, (\d+) B shared")
+_INSTANCES = re.compile(r"<[^<>]+>(, *<[^<>]+>)*")
 _VERSION = re.compile(r"^\s+(\w+_v\d+\w*)\s+(.*)")
 
 
@@ -175,11 +176,9 @@ class Source:
         place = f"{self.path.name}:{line}: {match['name']}"
         text, contract = _contract(comment)
         budget = _BUDGET.fullmatch(contract.get("budget", ""))
-        instances = tuple(
-            ", ".join(part.strip() for part in arguments.split(","))
-            for arguments in re.findall(r"<([^<>]*)>", contract.get("instances", ""))
-        )
-        if budget is None or not instances:
+        listed = contract.get("instances", "")
+        instances = tuple(re.sub(r"\s*,\s*", ", ", one.strip()) for one in re.findall(r"<([^<>]*)>", listed))
+        if budget is None or not _INSTANCES.fullmatch(listed):
             raise ValueError(
                 f"{place} needs lines '// instances: <float, int>, …' and '// budget: 40 registers, 0 B shared' "
                 f"above it, got {sorted(contract)}"
@@ -261,13 +260,15 @@ def _trailing_comment(lines: list[str]) -> list[str]:
 
 def _contract(comment: list[str]) -> tuple[str, dict[str, str]]:
     """Split a kernel's comment into its prose and what follows ``instances:``, ``budget:`` and ``needs:``."""
-    prose, contract, key = [], {}, None
+    prose: list[str] = []
+    contract: dict[str, str] = {}
+    key = None
     for line in comment:
         begins = re.match(r"(instances|budget|needs):\s*(.*)", line)
         if begins:
             key = begins[1]
             contract[key] = begins[2].strip()
-        elif key == "instances" and line.lstrip().startswith("<"):
+        elif key == "instances" and not contract[key].endswith(">"):  # goes on after a comma, or within < >
             contract[key] += " " + line.strip()
         else:
             prose.append(line)

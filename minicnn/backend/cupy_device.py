@@ -60,6 +60,10 @@ class CupyDevice:
         """Whether this is a CuPy array in this device's memory."""
         return isinstance(array, self._cupy.ndarray) and array.device.id == self._device.id
 
+    def address(self, array: Any) -> int:
+        """Return the device pointer of an array."""
+        return array.data.ptr
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return a new CuPy array of unspecified values."""
         with self._device:

@@ -46,6 +46,7 @@ SUMS = {"__half": "float", "__nv_bfloat16": "float"}
 """``accumulator_t`` of common.cuh: what numbers of a type are added up in, where that is another type."""
 
 INT32_MAX = 2**31 - 1
+ALIGNMENT = 16  # bytes: the most that one instruction loads
 MAX_THREADS = 1024
 MAX_GRID = (INT32_MAX, 65535, 65535)
 
@@ -61,6 +62,10 @@ class Device(Protocol):
 
     def holds(self, array: Any) -> bool:
         """Whether this is an array in the device's memory."""
+        ...
+
+    def address(self, array: Array) -> int:
+        """Return where in its memory an array begins."""
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -170,6 +175,10 @@ class Launcher:
         if not array.flags.c_contiguous:
             raise ValueError(
                 f"{what} must be C-contiguous, got strides {array.strides} of shape {array.shape}"
+            )
+        if beyond := self.device.address(array) % ALIGNMENT:
+            raise ValueError(
+                f"{what} must begin at a multiple of {ALIGNMENT} bytes, as a copy does, got {beyond} bytes beyond one"
             )
         return array
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
+import linecache
 import re
 import sys
 from collections.abc import Sequence
@@ -12,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from .build import default_cache
-from .emulator import COPIES, ORDERS, Emulator
+from .emulator import COPIES, ORDERS, Emulator, Kernel
 from .errors import EmulatorError
+from .traffic import Traffic
 
 CHECKS = ("address", "threads", "traffic")
 
-EPILOG = """
+EPILOG = """\
 arguments of the kernel, in its order:
   float32[1000]:random     an array of a NumPy dtype and a shape, filled with random, zeros, ones, range or nan
   float32[8,16]:@x.npy     the same, read from a file
@@ -74,10 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EmulatorError as error:  # no launch got so far
         print(f"cuda_emulator: {error}", file=sys.stderr)
         return 2
-    for error in found[:1]:
-        print(f"\n{error}")
-        if isinstance(error, EmulatorError) and error.report:
-            print(f"\n{error.report.strip()}")
+    if found:
+        _print_error(min(found, key=lambda error: not error.places))  # the first that knows where
     return 1 if found else 0
 
 
@@ -159,52 +160,76 @@ def _choice(option: str, text: str, choices: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _run_all(options: argparse.Namespace, arguments: list[Any]) -> list[Exception]:
-    """Print a line for each run; the errors found."""
-    checks = _choice("--check", options.check, CHECKS)
-    orders = _choice("--order", options.order, ORDERS)
-    copies = _choice("--copies", options.copies, COPIES)
-    grid, block = ([int(size) for size in text.split(",")] for text in (options.grid, options.block))
-    found: list[Exception] = []
-    first: list[Any] | None = None
-    print(f"{'check':<9}{'order':<9}{'copies':<8}result")
-    for check in checks:
-        emulator = Emulator(
+def _run_all(options: argparse.Namespace, arguments: list[Any]) -> list[EmulatorError]:
+    """Run the kernel in all modes, printing a line for each; the errors found."""
+    modes = _modes(options)
+    emulators = {
+        check: Emulator(
             options.file, [options.kernel], include=options.include, check=check, cache=options.cache
         )
-        for order in orders if check != "traffic" else orders[:1]:  # what is moved depends on neither
-            for when in copies if check != "traffic" else copies[:1]:
-                kernel = emulator.kernel(options.kernel, order=order, copies=when, seed=options.seed)
-                mine = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-                result = "ok"
-                try:
-                    kernel(grid, block, mine, shared_mem=options.shared)
-                    if (different := _difference(first, mine)) is not None:
-                        raise EmulatorError(f"{options.kernel}: {different}", "result")
-                    first = first or mine
-                except EmulatorError as error:
-                    if error.kind == "arguments":
-                        raise
-                    found.append(error)
-                    result = str(error)
-                print(f"{check:<9}{order:<9}{when:<8}{result}")
-                if kernel.traffic is not None:
-                    _print_traffic(kernel.traffic)
-        emulator.close()
+        for check in dict.fromkeys(mode[0] for mode in modes)
+    }
+    found: list[EmulatorError] = []
+    first: list[Any] | None = None
+    print(f"{'check':<9}{'order':<9}{'copies':<8}result")
+    for check, order, copies in modes:
+        kernel = emulators[check].kernel(options.kernel, order=order, copies=copies, seed=options.seed)
+        mine = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+        error = _run(kernel, options, mine, first or mine)
+        if error is None:
+            first = first or mine
+        else:
+            found.append(error)
+        print(f"{check:<9}{order:<9}{copies:<8}{error or 'ok'}")
+        if kernel.traffic is not None:
+            _print_traffic(kernel.traffic)
     return found
 
 
-def _difference(first: list[Any] | None, now: list[Any]) -> str | None:
-    """What differs from the results of the first run."""
-    for number, (a, b) in enumerate(zip(first or [], now, strict=False), 1):
-        if isinstance(a, np.ndarray) and not np.allclose(
-            a.astype(np.float64), b.astype(np.float64), rtol=1e-3 if a.itemsize < 4 else 1e-5, equal_nan=True
-        ):
+def _modes(options: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """The checks, orders and copies to run; what is moved depends on neither order nor copies."""
+    checks = _choice("--check", options.check, CHECKS)
+    orders = _choice("--order", options.order, ORDERS)
+    copies = _choice("--copies", options.copies, COPIES)
+    modes = itertools.product([check for check in checks if check != "traffic"], orders, copies)
+    return [*modes, *([("traffic", orders[0], copies[0])] if "traffic" in checks else [])]
+
+
+def _run(
+    kernel: Kernel, options: argparse.Namespace, arguments: list[Any], expected: list[Any]
+) -> EmulatorError | None:
+    """Launch the kernel once; what was wrong with it, if anything."""
+    grid, block = ([int(size) for size in text.split(",")] for text in (options.grid, options.block))
+    try:
+        kernel(grid, block, arguments, shared_mem=options.shared)
+    except EmulatorError as error:
+        if error.kind == "arguments":  # no other run would get further
+            raise
+        return error
+    different = _difference(expected, arguments)
+    return EmulatorError(f"{options.kernel}: {different}", "result") if different else None
+
+
+def _difference(first: list[Any], now: list[Any]) -> str | None:
+    """What differs from the results of the first run by more than rounding."""
+    for number, (a, b) in enumerate(zip(first, now, strict=True), 1):
+        if not isinstance(a, np.ndarray):
+            continue
+        tolerance = 1e-3 if a.itemsize < 4 else 1e-5
+        if not np.allclose(a.astype(np.float64), b.astype(np.float64), rtol=tolerance, equal_nan=True):
             return f"argument {number} differs from that of the first run"
     return None
 
 
-def _print_traffic(traffic: Any) -> None:
+def _print_error(error: EmulatorError) -> None:
+    print(f"\n{error}")
+    for file, line in error.places:
+        print(f"    {file}:{line}: {linecache.getline(file, line).strip()}")
+    if error.report:
+        print(f"\n{error.report.strip()}")
+
+
+def _print_traffic(traffic: Traffic) -> None:
     for name, count in dataclasses.asdict(traffic).items():
         print(f"    {name.replace('_', ' '):<17}{count:>12,}")
 

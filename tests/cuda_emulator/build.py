@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -27,9 +28,11 @@ _COMMON = [
     "-fno-strict-aliasing",
     "-ffp-contract=off",
 ]
+if platform.machine() == "x86_64":
+    _COMMON += ["-fcf-protection=none"]  # a shadow stack would not know of the fibers'
 _KERNELS = {
     "none": ["-O1"],
-    "address": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "address": ["-Og", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     "threads": ["-O1", "-fsanitize=thread"],
     # Instrumented as for ThreadSanitizer, but linked with callbacks that count; a float4 is to stay one access.
     "traffic": ["-O1", "-fsanitize=thread", "-fno-tree-sra"],
@@ -168,7 +171,12 @@ def _compile(jobs: Sequence[Sequence[str]], outputs: Sequence[Path], files: Sequ
 def _compile_error(report: str, files: Sequence[str]) -> EmulatorError:
     found = re.search(r"^(.*?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$", report, re.MULTILINE)
     if found is None:
-        return EmulatorError(f"the compiler failed:\n{report}", "compilation", report=report)
+        why = (
+            "inline assembly cannot run here: give it a body for CUDA_EMULATOR"
+            if "Assembler" in report
+            else ""
+        )
+        return EmulatorError(f"the compiler failed: {why}\n{report}", "compilation", report=report)
     place = (found.group(1), int(found.group(2)))
     places: tuple[Place, ...] = (place,) if place[0] in files else ()
     message = f"cannot compile {place[0]}:{place[1]}: {found.group(3)}\n{report}"

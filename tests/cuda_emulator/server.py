@@ -28,6 +28,9 @@ _OPTIONS = {
 }
 
 
+_START = 60.0  # seconds: on a busy machine a process may take long to begin
+
+
 class Server:
     """A running executable, and the two pipes to it.
 
@@ -74,7 +77,7 @@ class Server:
             env={**os.environ, **_OPTIONS},
         )
         self._finalizer = weakref.finalize(self, _end, self._process)
-        self._deadline = time.monotonic() + self._timeout
+        self._deadline = time.monotonic() + max(self._timeout, _START)
         self._kernel = "the emulator"
         self.parameters = [self.text() for _ in range(self.number())]
 

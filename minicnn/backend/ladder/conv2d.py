@@ -227,7 +227,7 @@ def fastest(
         and instance.template.get("kKernel", 0) in known_kernels(window)
     ]
     if not fitting:
-        return f"is not made for {index} indices and channels of which only {product.vector} are sure to follow each other"
+        return f"is not made for {index} indices with vectors of at most {product.vector}"
     return min(fitting, key=lambda instance: _time(instance, product, device.multiprocessors))
 
 

@@ -14,6 +14,7 @@ __all__ = ["LADDER", "conv2d_backward_data"]
 Array = Any
 
 NAME = "conv2d_backward_data"
+NAIVE = ("v1", "v2")
 TURNED = ("v5", "v6", "v7", "v8")  # versions that read turned weights
 LADDER: dict[str, dict[str, tuple[str, ...]]] = {
     NAME: {f"v{n}": (f"{NAME}_v{n}",) for n in range(1, 5)}
@@ -23,6 +24,7 @@ LADDER: dict[str, dict[str, tuple[str, ...]]] = {
 ROUNDING = ("v7",)  # float inputs to TF32: taken only where it is asked for
 THREADS = 256  # of a block of v1, v2 and the turn
 SIDE = 32  # of a tile that is turned
+MOST_ROWS = 128  # of a tile of the product
 
 
 def conv2d_backward_data(
@@ -92,7 +94,7 @@ def conv2d_backward_data(
     tiles = instance.tiles(product), 1, groups * stride_h * stride_w
     on.launch(
         instance.kernel,
-        (ceil_div(numbers, THREADS),) if version in ("v1", "v2") else tiles,
+        (ceil_div(numbers, THREADS),) if version in NAIVE else tiles,
         (instance.threads,),
         g,
         w,
@@ -116,7 +118,7 @@ def _turned(on: Any, w: Array, conv: dict[str, int], index: str) -> Array:
 
 
 def _places(conv: dict[str, int], window: Window2d) -> int:
-    """Return the end of the numbering of windows that pixels ask for, also of those beyond g, times the kernels.
+    """Return the end of what pixels count as windows, also beyond g and beyond the last image, times the kernels.
 
     Raises
     ------
@@ -124,12 +126,15 @@ def _places(conv: dict[str, int], window: Window2d) -> int:
         If there are more pixels, or numbers of g under one kernel's extent, than an int counts.
     """
     (stride_h, stride_w), (extent_h, extent_w) = window.stride, window.extent
-    rows, columns = ((conv[size] + conv[pad]) for size, pad in (("H", "pad_h"), ("W", "pad_w")))
-    counted = {
-        "pixels": conv["N"] * conv["H"] * conv["W"],
-        "numbers of g under a kernel": (extent_h // stride_h * conv["Q"] + extent_w // stride_w + 1) * conv["K"],
-    }
+    under = (extent_h // stride_h * conv["Q"] + extent_w // stride_w + 1) * conv["K"]
+    counted = {"pixels": conv["N"] * conv["H"] * conv["W"], "numbers of g under a kernel": under}
     for what, count in counted.items():
         if count > MOST:
             raise ValueError(f"{NAME}: there must be at most {MOST} {what}, got {count} in {conv}")
-    return ((conv["N"] * conv["P"] + rows // stride_h) * conv["Q"] + columns // stride_w + 1) * conv["K"]
+    pixels = max(conv["H"] // stride_h, 1) * max(
+        conv["W"] // stride_w, 1
+    )  # of an image and a residue, at least
+    images = conv["N"] + MOST_ROWS // pixels
+    last_row = (conv["H"] + conv["pad_h"]) // stride_h
+    last_column = (conv["W"] + conv["pad_w"]) // stride_w
+    return ((images * conv["P"] + last_row) * conv["Q"] + last_column + 1) * conv["K"]

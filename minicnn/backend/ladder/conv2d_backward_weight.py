@@ -1,4 +1,4 @@
-"""The gradients of a convolution's kernels and bias on a device: the ladders of ``kernels/conv2d_backward_weight.cu``."""
+"""The gradients of kernels and bias on a device: the ladders of ``kernels/conv2d_backward_weight.cu``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 
 from ...geometry import Window2d
 from . import arguments
-from .arguments import ceil_div, sums_dtype
-from .conv2d import WIDE, Instance, Product, chosen, problem
+from .arguments import ceil_div, flat, sums_dtype
+from .conv2d import Instance, Product, chosen, problem
 
 __all__ = ["LADDER", "conv2d_backward_bias", "conv2d_backward_weight", "parts_of", "workspace"]
 
 Array = Any
 
 WEIGHT, BIAS, SUM = "conv2d_backward_weight", "conv2d_backward_bias", "conv2d_backward_weight_v5_sum"
+NAIVE = ("v1", "v2")
 IN_PARTS = ("v5", "v6", "v7", "v8")  # versions that cut the windows into parts
 LADDER: dict[str, dict[str, tuple[str, ...]]] = {
     WEIGHT: {f"v{n}": (f"{WEIGHT}_v{n}",) for n in range(1, 5)}
@@ -88,18 +89,35 @@ def conv2d_backward_weight(
         vector=(kernels | channels) & -(kernels | channels),
         along_depth=(False, False),
     )
-    launched = {name: first for name, (first, *_) in LADDER[WEIGHT].items()}
-    # Parts of the windows keep all multiprocessors at work, however few the tiles are.
-    device = SimpleNamespace(capability=on.device.capability, multiprocessors=1)
-    version, instance = chosen(
-        SimpleNamespace(device=device), WEIGHT, version, launched, product, window, (x, g, dw), only_asked=ROUNDING
-    )
-    if version not in IN_PARTS:
-        _whole(on, instance, version, product, x, g, dw, conv)
+    arrays = x, g, dw
+    version, instance = _chosen(on.device, version, product, window, arrays)
+    if version in IN_PARTS:
+        # However few tiles there are, their parts keep all multiprocessors at work.
+        one = SimpleNamespace(capability=on.device.capability, multiprocessors=1)
+        _, instance = _chosen(one, version, product, window, arrays)
+        blocks = instance.tiles(product) * groups
+        _in_parts(
+            on,
+            instance,
+            product,
+            arrays,
+            conv,
+            parts_of(on, blocks, product.depth) if parts is None else parts,
+        )
         return dw
-    blocks = instance.tiles(product) * groups
-    count = parts_of(on, blocks, product.depth) if parts is None else parts
-    _in_parts(on, instance, product, x, g, dw, conv, count)
+    weights = math.prod(shape)
+    tiles = instance.tiles(product), 1, groups
+    on.launch(
+        instance.kernel,
+        (ceil_div(weights, THREADS),) if version in NAIVE else tiles,
+        (instance.threads,),
+        g,
+        x,
+        dw,
+        conv,
+        Index=instance.index,
+        **instance.template,
+    )
     return dw
 
 
@@ -144,7 +162,7 @@ def conv2d_backward_bias(
         return db
     across = ceil_div(kernels, KERNELS)
     count = parts_of(on, across, windows) if parts is None else parts
-    length, count = _cut(windows, count)
+    length, count = _cut(BIAS, windows, count)
     sums = on.empty((count, kernels), sums_dtype(g.dtype))
     on.launch(f"{BIAS}_v2", (across, count), (THREADS,), g, sums, windows, length, kernels)
     _sum(on, sums, db)
@@ -184,31 +202,28 @@ def _result(on: Any, x: Array, shape: tuple[int, ...], dtype: Any, out: Array | 
     return dw
 
 
-def _whole(
-    on: Any, instance: Instance, version: str, product: Product, x: Array, g: Array, dw: Array, conv: dict[str, int]
-) -> None:
-    grid = (instance.tiles(product), 1, conv["G"])
-    on.launch(
-        instance.kernel,
-        (ceil_div(math.prod(dw.shape), THREADS),) if version in ("v1", "v2") else grid,
-        (instance.threads,),
-        g,
-        x,
-        dw,
-        conv,
-        Index=instance.index,
-        **instance.template,
-    )
+def _chosen(
+    device: Any, version: str | None, product: Product, window: Window2d, arrays: tuple[Array, ...]
+) -> tuple[str, Instance]:
+    kernels = {name: launched[0] for name, launched in LADDER[WEIGHT].items()}
+    on = SimpleNamespace(device=device)
+    return chosen(on, WEIGHT, version, kernels, product, window, arrays, only_asked=ROUNDING)
 
 
 def _in_parts(
-    on: Any, instance: Instance, product: Product, x: Array, g: Array, dw: Array, conv: dict[str, int], count: int
+    on: Any,
+    instance: Instance,
+    product: Product,
+    arrays: tuple[Array, Array, Array],
+    conv: dict[str, int],
+    count: int,
 ) -> None:
     """Write the parts' sums to the workspace and add them up; one part alone is dw itself, if it has their dtype."""
-    length, count = _cut(product.depth, count)
+    x, g, dw = arrays
+    length, count = _cut(WEIGHT, product.depth, count)
     sums = sums_dtype(x.dtype)
     alone = count == 1 and dw.dtype == sums
-    parts = dw.reshape(1, *dw.shape) if alone else on.empty((count, *dw.shape), sums)
+    parts = dw[None] if alone else on.empty((count, *dw.shape), sums)
     on.launch(
         instance.kernel,
         (instance.tiles(product), count, conv["G"]),
@@ -223,14 +238,13 @@ def _in_parts(
         **instance.template,
     )
     if not alone:
-        size = math.prod(dw.shape)
-        _sum(on, parts.reshape(count, size), dw.reshape(size))
+        _sum(on, parts.reshape(count, -1), flat(WEIGHT, "out", dw))
 
 
-def _cut(windows: int, parts: int) -> tuple[int, int]:
+def _cut(op: str, windows: int, parts: int) -> tuple[int, int]:
     """Return how long a part is, and how many there are: no more than asked for, and none without a window."""
     if parts < 1:
-        raise ValueError(f"{WEIGHT}: parts must be at least 1, got {parts}")
+        raise ValueError(f"{op}: parts must be at least 1, got {parts}")
     length = max(ceil_div(windows, parts), 1)
     return length, max(ceil_div(windows, length), 1)
 

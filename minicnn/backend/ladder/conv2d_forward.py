@@ -19,6 +19,7 @@ LADDER: dict[str, dict[str, tuple[str, ...]]] = {
 
 ROUNDING = ("v7",)  # float inputs to TF32: taken only where it is asked for
 WARP = 32
+FEW = 8  # kernels a group, fewer than which would leave most of a tile's columns empty
 THREADS = 256  # of a block of v1 and v2
 
 
@@ -48,7 +49,8 @@ def conv2d_forward(
     relu : bool
         Take the positive part, in the same pass.
     version : str, optional
-        Of ``LADDER``; by default the fastest for the case that rounds no inputs: not v7, which makes them TF32.
+        Of ``LADDER``; by default the fastest for the case, by count, that rounds no inputs: not v7, which makes
+        them TF32.
     out : (N, P, Q, K), of x's dtype, optional
 
     Returns
@@ -73,6 +75,8 @@ def conv2d_forward(
         depth=math.prod(w.shape[1:]),
         vector=w.shape[3] & -w.shape[3],
     )
+    if version is None and product.columns < FEW and x.dtype.itemsize >= 4:
+        version = "v1" if w.shape[3] < WARP else "v2"
     kernels = {name: launched for name, (launched,) in LADDER[op].items()}
     arrays = (x, w, y)
     version, instance = chosen(

@@ -4,24 +4,12 @@
 // stage overwritten while others still read it, copying late finds a read before the wait.
 #pragma once
 
-#include "shared.h"
+#include <cstring>
 
-#ifdef EMULATOR_THREADS
-extern "C" void __tsan_func_entry(void* call);
-extern "C" void __tsan_func_exit();
-#endif
+#include "shared.h"
+#include "traffic.h"
 
 namespace emulator {
-
-// Puts the kernel's line on the stacks that ThreadSanitizer shows.
-struct Called {
-#ifdef EMULATOR_THREADS
-  explicit Called(void* from) { __tsan_func_entry(from); }
-  ~Called() { __tsan_func_exit(); }
-#else
-  explicit Called(void*) {}
-#endif
-};
 
 inline void check_copy(const Copy& copy) {
   const auto misaligned = [&](const void* address) { return reinterpret_cast<uintptr_t>(address) % copy.bytes != 0; };
@@ -55,9 +43,7 @@ void copy_async(void* shared, const void* global, int bytes, int valid_bytes, Wh
   const Called called(__builtin_return_address(0));
   const Copy copy{shared, global, bytes, valid_bytes, where};
   check_copy(copy);
-#ifdef EMULATOR_TRAFFIC
   count_copy(copy);
-#endif
   if (launch.late_copies) {
     memset(shared, 0xff, bytes);  // from here on the old contents may be gone
   } else {

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <vector>
 
 #ifdef EMULATOR_ADDRESS
 #include <sanitizer/asan_interface.h>
@@ -53,56 +52,39 @@ namespace emulator {
 
 constexpr size_t kStackBytes = 256 << 10;
 
-struct Stack {
-  char* low = nullptr;
-
-  // Pages take up memory once touched; the lowest one never may be, so that an overflow is a fault.
-  Stack() {
-    void* pages = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-    if (pages == MAP_FAILED) {
-      fprintf(stderr, "emulator: no memory for one more stack\n");
-      abort();
-    }
-    low = static_cast<char*>(pages);
-    mprotect(low, getpagesize(), PROT_NONE);
+// Pages take up memory once touched; the lowest one never may be, so that an overflow is a fault.
+inline char* new_stack() {
+  void* pages = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  if (pages == MAP_FAILED) {
+    fprintf(stderr, "emulator: no memory for one more stack\n");
+    abort();
   }
-};
-
-// Stacks are kept for the next launch.
-inline const Stack& stack_number(size_t i) {
-  static std::vector<Stack> stacks;
-  while (stacks.size() <= i) stacks.emplace_back();
-  return stacks[i];
+  mprotect(pages, getpagesize(), PROT_NONE);
+  return static_cast<char*>(pages);
 }
 
 class Fiber {
  public:
-  Fiber() = default;
-
   // Makes this fiber begin with `entry`, which must never return.
-  void start(const Stack& stack, void (*entry)()) {
-    low_ = stack.low;
+  void start(void (*entry)(), const char* name) {
+    if (!stack_) stack_ = new_stack();
+    low_ = stack_;
 #ifdef __x86_64__
-    void** top = reinterpret_cast<void**>(stack.low + kStackBytes);
+    void** top = reinterpret_cast<void**>(stack_ + kStackBytes);
     top[-1] = nullptr;  // where entry would return to
     top[-2] = reinterpret_cast<void*>(entry);
     for (int saved = 3; saved <= 8; ++saved) top[-saved] = nullptr;  // rbp = 0 ends a walk up the frames
     pointer_ = top - 8;
 #else
     getcontext(&context_);
-    context_.uc_stack.ss_sp = stack.low;
+    context_.uc_stack.ss_sp = stack_;
     context_.uc_stack.ss_size = kStackBytes;
     context_.uc_link = nullptr;
     makecontext(&context_, entry, 0);
 #endif
 #ifdef EMULATOR_THREADS
-    thread_ = __tsan_create_fiber(0);
-#endif
-  }
-
-  void set_name(const char* name) {
-#ifdef EMULATOR_THREADS
+    if (!thread_) thread_ = __tsan_create_fiber(0);
     __tsan_set_fiber_name(thread_, name);
 #endif
     (void)name;
@@ -114,9 +96,11 @@ class Fiber {
 #endif
   }
 
+  // Frees what ThreadSanitizer keeps, which is much; the stack stays for another start.
   void finish() {
 #ifdef EMULATOR_THREADS
-    __tsan_destroy_fiber(thread_);
+    if (thread_) __tsan_destroy_fiber(thread_);
+    thread_ = nullptr;
 #endif
   }
 
@@ -150,6 +134,7 @@ class Fiber {
 
  private:
   static inline Fiber* previous = nullptr;
+  char* stack_ = nullptr;  // the process's own fiber has none
   const char* low_ = nullptr;
   size_t size_ = kStackBytes;
 #ifdef __x86_64__

@@ -1,189 +1,14 @@
-// runtime.cpp: the server: reads launches from one pipe, runs them, and answers through another.
+// runtime.cpp: the server: it reads launches from one pipe, runs them, and answers through another.
 //
-// The emulator's own work is not instrumented, so sanitizers see the kernel's accesses only.  The messages are those
-// of ../server.py.
+// The emulator's own work is compiled apart and not instrumented, so a sanitizer sees the kernel's accesses only.
 #define EMULATOR_RUNTIME
 
-#include <cerrno>
-#include <memory>
-
-#ifdef EMULATOR_TRAFFIC
-#include "traffic.h"
-#endif
-#include "copies.h"
-#include "schedule.h"
-#include "shared.h"
+#include "launch.h"
+#include "messages.h"
 #include "stall.h"
+#include "traffic.h"
 
 namespace emulator {
-
-// --- Messages
-
-inline int requests, replies;  // file descriptors
-
-// What a kernel prints must not get among the replies: it goes where the errors go.
-inline void open_pipes() {
-  requests = dup(0);
-  replies = dup(1);
-  dup2(2, 1);
-}
-
-inline void read_all(void* data, size_t size) {
-  char* place = static_cast<char*>(data);
-  while (size > 0) {
-    const ssize_t got = read(requests, place, size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) _exit(0);  // nobody is left to work for
-    place += got;
-    size -= got;
-  }
-}
-
-template <typename T>
-T read_one() {
-  T value;
-  read_all(&value, sizeof value);
-  return value;
-}
-
-inline void write_all(const void* data, size_t size) {
-  const char* place = static_cast<const char*>(data);
-  while (size > 0) {
-    const ssize_t put = write(replies, place, size);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) _exit(0);
-    place += put;
-    size -= put;
-  }
-}
-
-inline void write_text(const std::string& text) {
-  const uint32_t size = static_cast<uint32_t>(text.size());
-  write_all(&size, sizeof size);
-  write_all(text.data(), size);
-}
-
-void send_error(const std::string& kind, Where where, const std::string& text) {
-  fflush(stdout);
-  write_all("E", 1);
-  write_text(kind);
-  write_text(where.file);
-  write_text(std::to_string(where.line));
-  write_text(text);
-  _exit(1);
-}
-
-inline std::string formatted(const char* format, va_list values) {
-  char text[4096];
-  vsnprintf(text, sizeof text, format, values);
-  return text;
-}
-
-void fail_for(const Thread& thread, const char* kind, Where where, const char* format, ...) {
-  va_list values;
-  va_start(values, format);
-  send_error(kind, where, formatted(format, values) + "; " + place_of(thread));
-}
-
-void fail(const char* kind, Where where, const char* format, ...) {
-  va_list values;
-  va_start(values, format);
-  send_error(kind, where, formatted(format, values) + "; " + place_of(*current));
-}
-
-// --- A launch
-
-inline void run_thread() {
-  current->fiber.arrived();
-  takes(launch.begin);
-  launch.kernel->call(launch.kernel->function, launch.arguments);
-  check_all_waited();
-  gives(launch.end);
-  set_state(*current, State::kReturned);
-  ++block->returned;
-  yield(true);
-  __builtin_unreachable();
-}
-
-inline uint3 unravel(uint64_t i, dim3 size) {
-  return {unsigned(i % size.x), unsigned(i / size.x % size.y), unsigned(i / size.x / size.y)};
-}
-
-// Each block begins with fibers of its own.  For ThreadSanitizer all of them live on, on stacks of their own, until the
-// launch ends or there are too many: else it would take the threads of two blocks for one.
-constexpr size_t kMostFibers = 2048;
-
-class Threads {
- public:
-  Thread* next() {
-    if (used_ == threads_.size()) threads_.push_back(std::make_unique<Thread>());
-    Thread* thread = threads_[used_].get();
-    *thread = Thread{};
-    thread->fiber.start(stack_number(used_), run_thread);
-    ++used_;
-    return thread;
-  }
-  void finish() {
-    for (size_t i = 0; i < used_; ++i) threads_[i]->fiber.finish();
-    used_ = 0;
-  }
-  size_t used() const { return used_; }
-
- private:
-  std::vector<std::unique_ptr<Thread>> threads_;
-  size_t used_ = 0;
-};
-
-inline Threads threads;
-
-inline void finish_threads() {
-  threads.finish();
-  takes(launch.end);   // what comes now is ordered after all that was
-  gives(launch.begin);
-}
-
-inline void run_block(uint64_t number) {
-  static unsigned long long serial = 0;
-  const int count = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
-#ifdef EMULATOR_THREADS
-  if (threads.used() + count > kMostFibers) finish_threads();
-#endif
-  Block running;
-  running.index = blockIdx = unravel(number, launch.grid);
-  running.serial = ++serial;
-  running.warps = std::vector<Warp>((count + kLanes - 1) / kLanes);
-  block = &running;
-  for (int i = 0; i < count; ++i) {
-    Thread* thread = threads.next();
-    thread->index = unravel(i, launch.block);
-    thread->number = i;
-    thread->fiber.set_name(place_of(*thread).c_str());
-    running.threads.push_back(thread);
-    running.warps[i / kLanes].present |= 1u << i % kLanes;
-    set_state(*thread, State::kReady);
-  }
-  current = choose();
-  threadIdx = current->index;
-  main_fiber.switch_to(current->fiber);
-#ifdef EMULATOR_TRAFFIC
-  end_block();
-#endif
-  forget_shared_of_block();
-#ifndef EMULATOR_THREADS
-  threads.finish();
-#endif
-}
-
-inline void run_blocks() {
-  std::vector<uint64_t> numbers(uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z);
-  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
-  if (launch.order == Order::kReverse) std::reverse(numbers.begin(), numbers.end());
-  if (launch.order == Order::kRandom) std::shuffle(numbers.begin(), numbers.end(), launch.random);
-  gives(launch.begin);
-  for (const uint64_t number : numbers) run_block(number);
-  finish_threads();
-  free_shared_of_launch();
-}
 
 // --- A request
 
@@ -246,10 +71,8 @@ inline void serve_one() {
     places.push_back(arguments[i].value.data());
   }
   launch.arguments = places.data();
-#ifdef EMULATOR_TRAFFIC
   begin_counting();
   for (const Buffer& buffer : buffers) count_global(buffer.memory, buffer.size);
-#endif
   run_blocks();
   fflush(stdout);
 
@@ -258,9 +81,7 @@ inline void serve_one() {
     if (buffer.returned) write_all(buffer.memory, buffer.size);
     free(buffer.memory);
   }
-#ifdef EMULATOR_TRAFFIC
   send_counts();
-#endif
 }
 
 inline void send_kernels() {
@@ -323,6 +144,7 @@ int main() {
 #if defined(EMULATOR_ADDRESS) || defined(EMULATOR_THREADS)
   __sanitizer_set_death_callback(emulator::tell_the_rest);
 #endif
+  const emulator::Unseen unseen;
   emulator::open_pipes();
   emulator::main_fiber.take_current();
   emulator::send_kernels();

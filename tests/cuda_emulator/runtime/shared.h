@@ -1,11 +1,14 @@
 // shared.h: the shared memory of a block: each array on its own, of exactly its size, full of NaN.
 #pragma once
 
-#include "schedule.h"
+#include <algorithm>
+
+#include "report.h"
+#include "threads.h"
 
 namespace emulator {
 
-constexpr size_t kMostStatic = 48 << 10;  // bytes of one block: what every device has
+constexpr size_t kMostStatic = 48 << 10;   // bytes of one block: what every device has
 constexpr size_t kMostShared = 227 << 10;  // what the largest has, dynamic memory included
 
 struct SharedArray {
@@ -90,7 +93,8 @@ void* dynamic_shared_memory(const char* name, size_t item) {
   if (!dynamic_slot.memory) used_slots.push_back(&dynamic_slot);
   dynamic_slot.memory = fresh_memory(dynamic_slot.memory, launch.shared_bytes, 16);
   dynamic_slot.block = block->serial;
-  shared_arrays.push_back({static_cast<char*>(dynamic_slot.memory), launch.shared_bytes, name, static_cast<uint32_t>(item)});
+  shared_arrays.push_back(
+      {static_cast<char*>(dynamic_slot.memory), launch.shared_bytes, name, static_cast<uint32_t>(item)});
   return dynamic_slot.memory;
 }
 

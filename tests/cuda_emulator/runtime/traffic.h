@@ -4,11 +4,25 @@
 // k-th execution of one instruction by each of its lanes.  ../traffic.py counts the bytes, sectors and conflicts.
 #pragma once
 
+#include "messages.h"
+#include "shared.h"
+
+#ifndef EMULATOR_TRAFFIC
+
+namespace emulator {
+
+inline void begin_counting() {}
+inline void count_global(const void*, size_t) {}
+inline void count_copy(const Copy&) {}
+inline void end_counting_block() {}
+inline void send_counts() {}
+
+}  // namespace emulator
+
+#else
+
 #include <map>
 #include <tuple>
-#include <unordered_map>
-
-#include "shared.h"
 
 extern "C" const char __executable_start;
 
@@ -36,8 +50,8 @@ inline std::vector<std::string> shared_names, lines;
 inline std::vector<WarpAccess> accesses;
 
 using Instruction = uint64_t;
-inline std::map<std::pair<Instruction, int>, int> executions;                 // by each thread of the block
-inline std::map<std::tuple<Instruction, int, int>, size_t> places;  // of the k-th execution by a warp of the block
+inline std::map<std::pair<Instruction, int>, int> executions;       // of an instruction by a thread of the block
+inline std::map<std::tuple<Instruction, int, int>, size_t> places;  // of its k-th by a warp, among `accesses`
 
 inline void begin_counting() {
   global_arrays.clear();
@@ -50,7 +64,7 @@ inline void count_global(const void* memory, size_t size) {
   global_arrays.push_back({static_cast<const char*>(memory), size});
 }
 
-inline void end_block() {
+inline void end_counting_block() {
   executions.clear();
   places.clear();
 }
@@ -106,9 +120,6 @@ inline void count_copy(const Copy& copy) {
   count_access(copy.shared, copy.bytes, true, instruction | 1);
 }
 
-void write_all(const void* data, size_t size);
-void write_text(const std::string& text);
-
 inline void send_counts() {
   for (const auto* names : {&shared_names, &lines}) {
     std::string text;
@@ -131,9 +142,9 @@ inline Instruction instruction_before(const void* return_address) {
 #define EMULATOR_CALLER emulator::instruction_before(__builtin_return_address(0))
 #define EMULATOR_ACCESS(name, size, written) \
   extern "C" void __tsan_##name(void* address) { emulator::count_access(address, size, written, EMULATOR_CALLER); }
-#define EMULATOR_ACCESSES(size)              \
-  EMULATOR_ACCESS(read##size, size, false)   \
-  EMULATOR_ACCESS(write##size, size, true)   \
+#define EMULATOR_ACCESSES(size)                      \
+  EMULATOR_ACCESS(read##size, size, false)           \
+  EMULATOR_ACCESS(write##size, size, true)           \
   EMULATOR_ACCESS(unaligned_read##size, size, false) \
   EMULATOR_ACCESS(unaligned_write##size, size, true)
 EMULATOR_ACCESSES(1)
@@ -148,7 +159,7 @@ EMULATOR_ACCESSES(16)
     emulator::count_access(const_cast<const Word*>(address), sizeof(Word), false, EMULATOR_CALLER);       \
     return *address;                                                                                      \
   }                                                                                                       \
-  extern "C" int __tsan_atomic##bits##_compare_exchange_strong(volatile Word* address, Word* expected,    \
+  extern "C" int __tsan_atomic##bits##_compare_exchange_strong(volatile Word* address, Word*,              \
                                                                Word value, int, int) {                    \
     emulator::count_access(const_cast<const Word*>(address), sizeof(Word), true, EMULATOR_CALLER);        \
     *address = value; /* one thread runs at a time: nothing can have come between */                      \
@@ -167,3 +178,5 @@ extern "C" void __tsan_write_range(void* address, size_t size) {
 extern "C" void __tsan_init() {}
 extern "C" void __tsan_func_entry(void*) {}
 extern "C" void __tsan_func_exit() {}
+
+#endif  // EMULATOR_TRAFFIC
