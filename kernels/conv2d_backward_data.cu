@@ -326,7 +326,7 @@ using Turned = BackwardData<T, Index, kKernel, TurnedWeights<T, Index, kKernel>>
 // v3: a block of 256 threads computes 16 pixels × 16 channels and loads 16 + 16 numbers for 256
 //     multiply-adds, where v2 loads 2 for each: a sixteenth of the traffic.
 // instances: <float, int>, <double, int>, <float, long long>
-// budget: 64 registers, 4608 B shared
+// budget: 56 registers, 4480 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4)
     conv2d_backward_data_v3(const T* __restrict__ g,  // [N, P, Q, K]
@@ -341,7 +341,7 @@ __global__ void __launch_bounds__(256, 4)
 //     by its two reads of shared memory a multiply-add; here they are 2 / kSide, a quarter for kSide = 8
 //     (small problems, and double, take 4).
 // instances: <float, int, 8>, <float, int, 4>, <double, int, 4>, <float, long long, 4>
-// budget: 128 registers, 9472 B shared
+// budget: 128 registers, 9344 B shared
 template <typename T, typename Index, int kSide>
 __global__ void __launch_bounds__(256, 2)
     conv2d_backward_data_v4(const T* __restrict__ g,  // [N, P, Q, K]
@@ -360,7 +360,7 @@ __global__ void __launch_bounds__(256, 2)
 //     columns lie in different banks: what is read from memory is contiguous, and what is written is.
 // instances: <float, int>, <__half, int>, <__nv_bfloat16, int>, <float, long long>, <__half, long long>,
 //            <__nv_bfloat16, long long>
-// budget: 64 registers, 4224 B shared
+// budget: 32 registers, 4224 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4)
     conv2d_backward_data_v5_turn(const T* __restrict__ w,  // [K, R, S, C/G]
@@ -392,7 +392,7 @@ __global__ void __launch_bounds__(256, 4)
 //     16 bytes.)
 // instances: <float, int, 4, 0, 8>, <float, int, 4, 1, 8>, <float, int, 1, 0, 8>, <float, int, 4, 0, 4>,
 //            <float, int, 1, 0, 4>, <float, long long, 1, 0, 4>
-// budget: 192 registers, 20736 B shared
+// budget: 168 registers, 20608 B shared
 template <typename T, typename Index, int kVector, int kKernel, int kSide>
 __global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
     conv2d_backward_data_v5(const T* __restrict__ g,       // [N, P, Q, K]
@@ -411,7 +411,7 @@ __global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
 // instances: <float, int, 4, 0, 128, 128, 16>, <float, int, 4, 1, 128, 128, 16>,
 //            <float, int, 4, 0, 128, 64, 16>, <float, int, 4, 0, 64, 64, 16>,
 //            <float, int, 1, 0, 128, 64, 16>, <float, long long, 1, 0, 128, 64, 16>
-// budget: 192 registers, 256 B shared
+// budget: 168 registers, 128 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
 __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
@@ -433,7 +433,7 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
 // instances: <float, int, 4, 0, 128, 128, 32>, <float, int, 4, 1, 128, 128, 32>,
 //            <float, int, 4, 0, 128, 64, 32>, <float, int, 4, 0, 64, 64, 32>,
 //            <float, int, 1, 0, 128, 64, 16>, <float, long long, 1, 0, 128, 64, 16>
-// budget: 192 registers, 256 B shared
+// budget: 168 registers, 128 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
 __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
@@ -454,7 +454,7 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
 //            <__half, int, 1, 0, 128, 64, 32>, <__half, long long, 1, 0, 128, 64, 32>,
 //            <__nv_bfloat16, int, 8, 0, 128, 128, 64>, <__nv_bfloat16, int, 8, 1, 128, 128, 64>,
 //            <__nv_bfloat16, int, 1, 0, 128, 64, 32>, <__nv_bfloat16, long long, 1, 0, 128, 64, 32>
-// budget: 255 registers, 256 B shared
+// budget: 128 registers, 128 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
 __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)

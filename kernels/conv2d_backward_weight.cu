@@ -121,7 +121,7 @@ struct BackwardWeight {
 // v3: a block of 256 threads computes 16 kernels × 16 of their weights and loads 16 + 16 numbers for 256
 //     multiply-adds, where v2 loads 2 for each: a sixteenth of the traffic.
 // instances: <float, int>, <double, int>, <float, long long>
-// budget: 64 registers, 4352 B shared
+// budget: 56 registers, 4352 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4)
     conv2d_backward_weight_v3(const T* __restrict__ g,  // [N, P, Q, K]
@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(256, 4)
 //     by its two reads of shared memory a multiply-add; here they are 2 / kSide, a quarter for kSide = 8
 //     (small problems, and double, take 4).
 // instances: <float, int, 8>, <float, int, 4>, <double, int, 4>, <float, long long, 4>
-// budget: 128 registers, 9216 B shared
+// budget: 112 registers, 9216 B shared
 template <typename T, typename Index, int kSide>
 __global__ void __launch_bounds__(256, 2)
     conv2d_backward_weight_v4(const T* __restrict__ g,  // [N, P, Q, K]
@@ -165,7 +165,7 @@ __device__ __forceinline__ BackwardWeight<T, Index, kKernel> part_of_block(const
 //     kernels of 3×3×128, here 30 parts make 270, two for each of 132 multiprocessors.
 // instances: <float, int, 4, 0, 8>, <float, int, 4, 1, 8>, <float, int, 1, 0, 8>, <float, int, 4, 0, 4>,
 //            <float, int, 1, 0, 4>, <float, long long, 1, 0, 4>
-// budget: 168 registers, 20736 B shared
+// budget: 128 registers, 17408 B shared
 template <typename T, typename Index, int kVector, int kKernel, int kSide>
 __global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
     conv2d_backward_weight_v5(const T* __restrict__ g,               // [N, P, Q, K]
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
 //     in, and are rounded to dw's type only here.
 // instances: <float, int>, <double, int>, <__half, int>, <__nv_bfloat16, int>, <float, long long>,
 //            <__half, long long>, <__nv_bfloat16, long long>
-// budget: 64 registers, 0 B shared
+// budget: 48 registers, 0 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4)
     conv2d_backward_weight_v5_sum(const accumulator_t<T>* __restrict__ parts,  // [M, L]
@@ -200,7 +200,7 @@ __global__ void __launch_bounds__(256, 4)
 // instances: <float, int, 4, 0, 128, 128, 16>, <float, int, 4, 1, 128, 128, 16>,
 //            <float, int, 4, 0, 128, 64, 16>, <float, int, 4, 0, 64, 64, 16>,
 //            <float, int, 1, 0, 128, 64, 16>, <float, long long, 1, 0, 128, 64, 16>
-// budget: 192 registers, 0 B shared
+// budget: 168 registers, 0 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
 __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
@@ -221,7 +221,7 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
 // instances: <float, int, 4, 0, 128, 128, 32>, <float, int, 4, 1, 128, 128, 32>,
 //            <float, int, 4, 0, 128, 64, 32>, <float, int, 4, 0, 64, 64, 32>,
 //            <float, int, 1, 0, 128, 64, 16>, <float, long long, 1, 0, 128, 64, 16>
-// budget: 192 registers, 0 B shared
+// budget: 160 registers, 0 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
 __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
@@ -242,7 +242,7 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
 //            <__half, int, 1, 0, 128, 64, 32>, <__half, long long, 1, 0, 128, 64, 32>,
 //            <__nv_bfloat16, int, 8, 0, 128, 128, 64>, <__nv_bfloat16, int, 8, 1, 128, 128, 64>,
 //            <__nv_bfloat16, int, 1, 0, 128, 64, 32>, <__nv_bfloat16, long long, 1, 0, 128, 64, 32>
-// budget: 255 registers, 0 B shared
+// budget: 168 registers, 0 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
 __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
@@ -260,7 +260,7 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
 // v1: one thread a number of db.  A warp loads 32 numbers side by side; but only K threads have work.
 // instances: <float, int>, <double, int>, <__half, int>, <__nv_bfloat16, int>, <float, long long>,
 //            <__half, long long>, <__nv_bfloat16, long long>
-// budget: 64 registers, 0 B shared
+// budget: 48 registers, 0 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4)
     conv2d_backward_bias_v1(const T* __restrict__ g,  // [N, P, Q, K]
@@ -278,7 +278,7 @@ __global__ void __launch_bounds__(256, 4)
 //     every eighth window, for 32 kernels.  The rows are added in shared memory, the parts as those of dw.
 // instances: <float, int>, <double, int>, <__half, int>, <__nv_bfloat16, int>, <float, long long>,
 //            <__half, long long>, <__nv_bfloat16, long long>
-// budget: 64 registers, 2048 B shared
+// budget: 48 registers, 2048 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4)
     conv2d_backward_bias_v2(const T* __restrict__ g,               // [N, P, Q, K]
