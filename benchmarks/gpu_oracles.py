@@ -70,13 +70,12 @@ def max_pool2d_backward(xp: Any, g: Array, places: Array, shape: tuple[int, ...]
 
 
 def _places(xp: Any, shape: tuple[int, ...], window: Window2d, at: tuple[int, int]) -> Array:
-    """The place h·W + w that a sample has in each window, [P, Q]; some other number if it is no pixel."""
+    """The place h·W + w that a sample has in each window, [P, Q]; of one in the padding any, for there nobody looks."""
     sizes, starts = window.output_size(*shape[1:3]), window.padding[::2]
     rows, columns = (
         xp.arange(sizes[axis]) * window.stride[axis] + at[axis] * window.dilation[axis] - starts[axis]
         for axis in range(2)
     )
-    columns = xp.where((columns >= 0) & (columns < shape[2]), columns, -shape[1] * shape[2])
     return rows[:, None] * shape[2] + columns
 
 

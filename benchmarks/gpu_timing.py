@@ -17,7 +17,6 @@ FEWEST, MOST = 3, 15  # samples of a call
 SHARE = 0.04  # seconds of samples of a call that is quick enough for more than the fewest
 MOST_PASSES = 32  # over the cold array: a call that synchronises would never be queued in time
 NOTHING = 0.02  # of a call: what waiting for Python may add to it
-
 LEAST_COLD = 1 << 26  # bytes that are read before a call, if the cache is smaller than a quarter of it
 
 Call = Callable[[], Any]

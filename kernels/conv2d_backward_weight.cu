@@ -97,8 +97,8 @@ __global__ void __launch_bounds__(256, 4)
   dw[i] = gradient_of_weight<T, Index>(g, x, conv, k, r, s, c);
 }
 
-// What v3 to v8 have in common: one group's product over the windows `begin` to `end`.  The windows are the
-// depth of both operands; kernels and channels, which are contiguous, are their rows.
+// What v3 to v8 have in common: one group's product over at most `length` windows from `begin` on.  The
+// windows are the depth of both operands; kernels and channels, which are contiguous, are their rows.
 template <typename T, typename Index, int kKernel>
 struct BackwardWeight {
   using Sum = accumulator_t<T>;
@@ -109,12 +109,12 @@ struct BackwardWeight {
   Extent extent;
 
   __device__ __forceinline__ BackwardWeight(const T* g, const T* x, Sum* dw, const Conv2d& conv, int begin,
-                                            int end)
+                                            int length)
       : windows{Windows<T, Index, kKernel>(x, conv, blockIdx.z)} {
     const int group = blockIdx.z, count = conv.K / conv.G, columns = conv.R * conv.S * (conv.C / conv.G);
     gradients = {{g, conv.K, group * count}};
     tail = {dw + static_cast<Index>(group) * count * columns, columns, columns, nullptr, false, 0};
-    extent = {count, columns, begin, min(end, conv.N * conv.P * conv.Q)};
+    extent = {count, columns, begin, begin + min(length, conv.N * conv.P * conv.Q - begin)};
   }
 };
 
@@ -155,7 +155,7 @@ __device__ __forceinline__ BackwardWeight<T, Index, kKernel> part_of_block(const
                                                                            int windows_a_part) {
   const int part = blockIdx.y, begin = part * windows_a_part;
   const Index weights = static_cast<Index>(conv.K) * conv.R * conv.S * (conv.C / conv.G);
-  return {g, x, parts + part * weights, conv, begin, begin + windows_a_part};
+  return {g, x, parts + part * weights, conv, begin, windows_a_part};
 }
 
 // v5: 16 bytes an instruction, and M times the blocks.  For 16 windows a thread of v4 loads 16 numbers from
@@ -291,7 +291,7 @@ __global__ void __launch_bounds__(256, 4)
   __shared__ Sum sums[kRows][kWarp];
   const int row = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int k = blockIdx.x * kWarp + lane;
-  const Index begin = blockIdx.y * windows_a_part, end = min(begin + windows_a_part, windows);
+  const Index begin = blockIdx.y * windows_a_part, end = begin + min(windows_a_part, windows - begin);
   Sum sum = 0;
   if (k < K) {
     for (Index i = begin + row; i < end; i += kRows) sum += load(g[i * K + k]);

@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(256, 4) conv2d_forward_v2(const T* __restrict_
                                                          const T* __restrict__ b,  // [K] or null
                                                          T* __restrict__ y,        // [N, P, Q, K]
                                                          Conv2d conv, bool relu) {
-  const Index i = thread_in_grid<Index>() / kWarp;
+  const Index i = static_cast<Index>(blockIdx.x) * (blockDim.x / kWarp) + threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   const int windows = conv.N * conv.P * conv.Q;
   if (i >= static_cast<Index>(windows) * conv.K) return;  // the whole warp

@@ -111,10 +111,11 @@ def test_every_instance(instance, monkeypatch):
     assert done > 1
 
 
-# Few threads, for the thread sanitizer, which takes its time for each; but the depth goes round all stages of v6 to v8.
+# Few threads, for the thread sanitizer takes its time for each; but the depth goes round all stages of v6 to v8, and
+# what is contiguous is multiples of 8, which even halves copy asynchronously.
 LONG = {
-    "conv2d_backward_data": Case("long", (1, 3, 5, 8), 60, (1, 3), padding=(0, 0, 1, 1)),
-    "conv2d_backward_weight": Case("long", (2, 8, 11, 4), 8, (1, 3), padding=(0, 0, 1, 1)),
+    "conv2d_backward_data": Case("long", (1, 3, 5, 8), 64, (1, 3), padding=(0, 0, 1, 1)),
+    "conv2d_backward_weight": Case("long", (2, 8, 11, 8), 8, (1, 3), padding=(0, 0, 1, 1)),
 }
 
 
@@ -179,6 +180,19 @@ def test_parts_keep_the_multiprocessors_at_work():
     assert weight.parts_of(on, blocks=5, windows=10**6) == 53  # the least with 5 · 53 ≥ 2 · 132
     assert weight.parts_of(on, blocks=5, windows=1000) == 3  # of at least 256 windows each
     assert weight.parts_of(on, blocks=1000, windows=10**6) == 1
+
+
+def test_long_parts_are_whole_steps():
+    case, on, lengths = Case("", (2, 15, 20, 1), 2, 1), launcher(), {}
+    launch = on.launch
+
+    def seen(name, *arguments, **options):
+        lengths[name] = arguments[-1]
+        launch(name, *arguments, **options)
+
+    on.launch = seen
+    check(on, "conv2d_backward_weight", case, "v6", DTYPES[0], parts=2)
+    assert lengths["conv2d_backward_weight_v6"] == 320  # of 600 windows
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,7 @@ def choice(version, shape, kernels_, kernel=3, padding=1, dtype="float32", wide=
         ((32, 224, 224, 64), 64, {}, (4, 3, 128, 64)),
         ((32, 7, 7, 512), 512, {}, (4, 0, 64, 64)),
         ((32, 56, 56, 256), 256, {"kernel": 1, "padding": 0}, (4, 1, 128, 128)),
+        ((32, 56, 56, 256), 256, {"kernel": 1, "padding": 1}, (4, 0, 128, 128)),
         ((32, 56, 56, 256), 256, {"kernel": 5}, (4, 0, 128, 128)),
         ((32, 224, 224, 3), 64, {}, (1, 0, 128, 64)),
         ((32, 56, 56, 256), 256, {"wide": True}, (4, 0, 128, 128)),
@@ -240,15 +241,29 @@ def test_no_more_shared_memory_is_asked_for_than_the_comments_say():
 )
 def test_the_default_version(dtype, groups, channels, expected):
     """Of 16 kernels; a group of 4 would leave tiles mostly empty."""
+    x, w = np.empty((1, 4, 4, channels), dtype), np.empty((16, 3, 3, channels // groups), dtype)
+    name, _ = launched(x, w, groups=groups)
+    assert name == f"conv2d_forward_{expected}"
+
+
+def test_indices_are_of_64_bits_for_large_arrays_only():
+    """The first layer of VGG-16 has a tenth of a billion outputs; 2³¹ need long long, threads of a warp do not."""
+    w = SimpleNamespace(shape=(64, 3, 3, 64), dtype=FLOAT)
+    for images, index in ((32, "int"), (700, "long long")):
+        x = SimpleNamespace(shape=(images, 226, 226, 64), dtype=FLOAT)
+        assert {launched(x, w, version=version)[1] for version in ("v1", "v2", "v4", "v6", "v7")} == {index}
+
+
+def launched(x, w, **options):
+    """Return the kernel that a convolution would start, and its Index."""
     started = []
     on = SimpleNamespace(
         device=SimpleNamespace(capability=90, multiprocessors=132),
-        empty=np.empty,
-        launch=lambda name, *arguments, **options: started.append(name),
+        empty=lambda shape, dtype: SimpleNamespace(shape=shape, dtype=dtype),
+        launch=lambda name, *arguments, **template: started.append((name, template["Index"])),
     )
-    x, w = np.empty((1, 4, 4, channels), dtype), np.empty((16, 3, 3, channels // groups), dtype)
-    conv2d_forward(on, x, w, window=Window2d.of("conv2d", 3), groups=groups)
-    assert started == [f"conv2d_forward_{expected}"]
+    conv2d_forward(on, x, w, window=Window2d.of("conv2d", 3), **options)
+    return started[0]
 
 
 def test_what_no_instance_is_made_for():

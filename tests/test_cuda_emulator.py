@@ -6,6 +6,7 @@ A line with a bug ends in ``// BUG name``.  Each test says what would let its bu
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -779,6 +780,21 @@ def test_no_compiler_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "f.cu").write_text("")
     with pytest.raises(EmulatorError, match="needs a C\\+\\+ compiler"):
         Emulator(tmp_path / "f.cu", [], cache=tmp_path)
+
+
+def test_the_cache_forgets_what_was_used_longest_ago(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, cache = tmp_path / "k.cu", tmp_path / "cache"
+    cache.mkdir()
+    for age, name in enumerate(("new", "old")):
+        (cache / name).write_bytes(bytes(8 << 20))
+        os.utime(cache / name, (1e9 - age, 1e9 - age))
+    source.write_text("__global__ void k(int* y) { *y = 1; }")
+    monkeypatch.setattr("cuda_emulator.build.MOST_CACHED", 12 << 20)
+    first = Emulator(source, ["k"], check="none", cache=cache).executable
+    assert [path.name for path in cache.iterdir() if path.stat().st_mtime <= 1e9] == ["new"]
+    os.utime(first, (1e9, 1e9))
+    assert Emulator(source, ["k"], check="none", cache=cache).executable == first
+    assert first.stat().st_mtime > 1e9  # compiled once, but used again
 
 
 def test_an_error_leaves_the_emulator_usable(emulator: Make) -> None:

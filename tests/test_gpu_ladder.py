@@ -105,14 +105,20 @@ def test_oracles_of_convolution_are_minicnns(kernel, stride, padding):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "ceil"),
-    [(2, 2, 0, False), (3, 2, 1, False), (3, 2, 0, True), (3, 1, 1, True)],
+    ("kernel", "stride", "padding", "ceil", "width"),
+    [
+        (2, 2, 0, False, 8),
+        (3, 2, 1, False, 8),
+        (3, 2, 0, True, 8),
+        (3, 1, 1, True, 8),
+        (3, 1, 1, False, 2),  # a window reaches beyond both sides
+    ],
 )
-def test_oracles_of_pooling_are_minicnns(kernel, stride, padding, ceil):
+def test_oracles_of_pooling_are_minicnns(kernel, stride, padding, ceil, width):
     rng = np.random.default_rng(0)
     window = Window2d.of("test", kernel, stride, padding, ceil_mode=ceil)
-    x = rng.integers(0, 4, (2, 6, 8, 3)).astype(float)  # the first of equal ones wins
-    g = rng.normal(size=(2, *window.output_size(6, 8), 3))
+    x = rng.integers(0, 4, (2, 6, width, 3)).astype(float)  # the first of equal ones wins
+    g = rng.normal(size=(2, *window.output_size(6, width), 3))
     y, dx = gradients(lambda x: functional.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil), g, x)
     found, places = gpu_oracles.max_pool2d(np, x, window)
     close(found, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -49,6 +50,9 @@ _LINK = {
     "threads": ["-fsanitize=thread"],
     "traffic": [],
 }
+
+MOST_CACHED = 1 << 30
+"""Bytes that compiled kernels may take up before the oldest are deleted."""
 
 CHECKS = tuple(_KERNELS)
 """What a kernel can be compiled to be checked for."""
@@ -106,6 +110,7 @@ def build(
     key = _digest(own, texts, kernels, map(str, include), _COMMON, _KERNELS[check])
     executable = cache / f"{files[0].path.stem}-{check}-{key}"
     if executable.exists():
+        executable.touch()
         return executable
     with tempfile.TemporaryDirectory(dir=cache) as name:
         folder = Path(name)
@@ -115,16 +120,33 @@ def build(
         outputs = [folder / "kernels.o"]
         if not runtime.exists():
             jobs.append(
-                ["-O2", "-fno-builtin", *_RUNTIME[check], "-c", str(HERE / "runtime" / "runtime.cpp")]
+                ["-O2", "-g0", "-fno-builtin", *_RUNTIME[check], "-c", str(HERE / "runtime" / "runtime.cpp")]
             )
             outputs.append(folder / "runtime.o")
         _compile(jobs, outputs, [str(source.path) for source in files])
         if len(outputs) == 2:
             outputs[1].replace(runtime)
+        runtime.touch()
         linked = folder / "linked"
         _compile([[*_LINK[check], str(outputs[0]), str(runtime)]], [linked], [])
         linked.replace(executable)  # at once: another process may be looking for it
+    _trim(cache)
     return executable
+
+
+def _trim(cache: Path) -> None:
+    """Delete what was used longest ago, until the cache is small enough."""
+    found = []
+    for path in cache.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process may delete, too
+            status = path.stat()
+            if path.is_file():
+                found.append((status.st_mtime, status.st_size, path))
+    total = 0
+    for _, size, path in sorted(found, reverse=True):
+        total += size
+        if total > MOST_CACHED:
+            path.unlink(missing_ok=True)
 
 
 def _own_files() -> list[str]:

@@ -31,6 +31,7 @@ THREADS = 256  # of a block of the naive versions, of the bias and of the sum
 KERNELS = 32  # of a block of the bias's v2
 BLOCKS = 2  # a multiprocessor's, at least, before the windows are cut no further
 LEAST = 256  # windows a part
+STEP = 64  # windows that the loops of v5 to v8 take at a time, at most
 
 
 def conv2d_backward_weight(
@@ -96,14 +97,8 @@ def conv2d_backward_weight(
         one = SimpleNamespace(capability=on.device.capability, multiprocessors=1)
         _, instance = _chosen(one, version, product, window, arrays)
         blocks = instance.tiles(product) * groups
-        _in_parts(
-            on,
-            instance,
-            product,
-            arrays,
-            conv,
-            parts_of(on, blocks, product.depth) if parts is None else parts,
-        )
+        count = parts_of(on, blocks, product.depth) if parts is None else parts
+        _in_parts(on, instance, product, arrays, conv, count)
         return dw
     weights = math.prod(shape)
     tiles = instance.tiles(product), 1, groups
@@ -179,9 +174,9 @@ def parts_of(on: Any, blocks: int, windows: int) -> int:
 
 
 def workspace(shape: tuple[int, ...], parts: int, dtype: Any) -> int:
-    """Return the bytes of the workspace of dw, or db, of a shape in so many parts, from x and g of a dtype.
+    """Return the bytes of the workspace of a dw of this shape and dtype in so many parts.
 
-    One part of float or double needs none.
+    One part needs none where dw has the type that sums are kept in, float or double.
 
     Examples
     --------
@@ -246,6 +241,8 @@ def _cut(op: str, windows: int, parts: int) -> tuple[int, int]:
     if parts < 1:
         raise ValueError(f"{op}: parts must be at least 1, got {parts}")
     length = max(ceil_div(windows, parts), 1)
+    if length >= LEAST:  # then a part of whole steps is worth more than parts of the same length
+        length = ceil_div(length, STEP) * STEP
     return length, max(ceil_div(windows, length), 1)
 
 

@@ -79,9 +79,7 @@ def conv2d_forward(
         version = "v1" if w.shape[3] < WARP else "v2"
     kernels = {name: launched for name, (launched,) in LADDER[op].items()}
     arrays = (x, w, y)
-    version, instance = chosen(
-        on, op, version, kernels, product, window, arrays, outputs * WARP, only_asked=ROUNDING
-    )
+    version, instance = chosen(on, op, version, kernels, product, window, arrays, only_asked=ROUNDING)
     threads = {"v1": outputs, "v2": outputs * WARP}
     blocks = ceil_div(threads[version], THREADS) if version in threads else instance.tiles(product)
     grid = (blocks,) if version in threads else (blocks, 1, groups)

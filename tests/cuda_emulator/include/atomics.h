@@ -1,7 +1,7 @@
 // atomics.h: read-modify-write on one word of memory, from a single loop around compare-and-swap.
 //
-// The accesses are made with the compiler's atomic builtins, so that ThreadSanitizer knows them for what they are.
-// They are relaxed, as CUDA's: they order no other memory.
+// The accesses are made with the compiler's atomic builtins, so that ThreadSanitizer knows them for what they
+// are. They are relaxed, as CUDA's: they order no other memory.
 #pragma once
 
 namespace emulator {
@@ -86,5 +86,6 @@ inline unsigned atomicInc(unsigned* address, unsigned limit) {
   return emulator::atomically(address, [=](unsigned old) { return old >= limit ? 0 : old + 1; });
 }
 inline unsigned atomicDec(unsigned* address, unsigned limit) {
-  return emulator::atomically(address, [=](unsigned old) { return old == 0 || old > limit ? limit : old - 1; });
+  return emulator::atomically(address,
+                              [=](unsigned old) { return old == 0 || old > limit ? limit : old - 1; });
 }

@@ -1,8 +1,12 @@
 // cuda_emulator.h: what a .cu file sees instead of CUDA's own headers.
 //
-// The file is compiled, unmodified, as ordinary C++ with this header before its first line.  The kernels then run
-// as fibers of a process of their own: see ../README.md.
+// The file is compiled, unmodified, as ordinary C++ with this header before its first line.  The kernels then
+// run as fibers of a process of their own: see ../README.md.
 #pragma once
+
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
+#error "the CUDA emulator needs g++ 12 or later"
+#endif
 
 #include <math.h>
 #include <stddef.h>

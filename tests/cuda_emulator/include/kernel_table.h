@@ -27,7 +27,8 @@ constexpr Parameter describe() {
   if constexpr (std::is_void_v<Element>) {
     return {'v', true, std::is_const_v<Pointee>, 1, 1};
   } else {
-    return {kind_of<Element>(), std::is_pointer_v<T>, std::is_const_v<Pointee>, sizeof(Element), alignof(Element)};
+    constexpr bool pointer = std::is_pointer_v<T>, constant = std::is_const_v<Pointee>;
+    return {kind_of<Element>(), pointer, constant, sizeof(Element), alignof(Element)};
   }
 }
 
@@ -36,7 +37,8 @@ struct Signature {
   static constexpr Parameter parameters[sizeof...(A) + 1] = {describe<A>()..., {}};
 
   static void call(void (*function)(), void* const* arguments) {
-    call(reinterpret_cast<void (*)(A...)>(function), arguments, std::make_integer_sequence<int, sizeof...(A)>{});
+    constexpr std::make_integer_sequence<int, sizeof...(A)> numbers;
+    call(reinterpret_cast<void (*)(A...)>(function), arguments, numbers);
   }
 
  private:

@@ -1,6 +1,7 @@
 // mathematics.h: CUDA's arithmetic functions of the global namespace, and its bit tricks.
 //
-// The fast ones (__expf, __fdividef, …) are computed exactly here: a kernel's tolerance must come from elsewhere.
+// The fast ones (__expf, __fdividef, …) are computed exactly here: a kernel's tolerance must come from
+// elsewhere.
 #pragma once
 
 // The C library declares some names that are CUDA's intrinsics.
@@ -59,7 +60,7 @@ inline double __ddiv_rn(double x, double y) { return x / y; }
 inline double __drcp_rn(double x) { return 1.0 / x; }
 inline double __dsqrt_rn(double x) { return sqrt(x); }
 inline double __fma_rn(double x, double y, double z) { return fma(x, y, z); }
-inline float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }  // NaN becomes 0, as on the device
+inline float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }  // of NaN, 0
 
 // min and max: of two floats the one that is a number; of an int and an unsigned, unsigned, as in CUDA.
 namespace emulator {
@@ -123,7 +124,8 @@ inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
   return unsigned(((unsigned long long)high << 32 | low) >> (shift & 31));
 }
 inline int __dp4a(int a, int b, int c) {
-  for (int i = 0; i < 4; ++i) c += int((signed char)(unsigned(a) >> (8 * i))) * (signed char)(unsigned(b) >> (8 * i));
+  const auto byte = [](int word, int i) { return int((signed char)(unsigned(word) >> (8 * i))); };
+  for (int i = 0; i < 4; ++i) c += byte(a, i) * byte(b, i);
   return c;
 }
 
@@ -135,16 +137,15 @@ inline float __uint_as_float(unsigned x) { return emulator::bit_cast<float>(x); 
 inline long long __double_as_longlong(double x) { return emulator::bit_cast<long long>(x); }
 inline double __longlong_as_double(long long x) { return emulator::bit_cast<double>(x); }
 
-// Conversions; out of range they stop at the ends of the range, and NaN becomes 0, as on the device
+// Conversions of whole numbers.  Out of range they stop at the ends of the range, as on the device.
 namespace emulator {
-template <typename To>
-To rounded(double x) {
-  constexpr double least = std::is_signed_v<To> ? -double(1ull << (8 * sizeof(To) - 1)) : 0.0;
-  constexpr double beyond = 2.0 * double(1ull << (8 * sizeof(To) - 1 - std::is_signed_v<To>));
-  if (x != x) return 0;
-  if (x <= least) return static_cast<To>(least);
-  return x >= beyond ? static_cast<To>(~To(0)) ^ (std::is_signed_v<To> ? To(1ull << (8 * sizeof(To) - 1)) : To(0))
-                     : static_cast<To>(x);
+template <typename To, typename From>
+To rounded(From x) {
+  constexpr int bits = 8 * sizeof(To) - std::is_signed_v<To>;
+  const From beyond = static_cast<From>(ldexp(1.0, bits)), least = std::is_signed_v<To> ? -beyond : From(0);
+  if (x != x) return std::is_same_v<From, double> ? To(1ull << (8 * sizeof(To) - 1)) : To(0);  // PTX says so
+  if (x >= beyond) return To(~0ull >> (64 - bits));
+  return x <= least ? static_cast<To>(least) : static_cast<To>(x);
 }
 }  // namespace emulator
 inline int __float2int_rn(float x) { return emulator::rounded<int>(rint(x)); }
@@ -187,7 +188,9 @@ void __stcs(T* address, T value) {
 }
 
 inline size_t __cvta_generic_to_shared(const void* address) { return reinterpret_cast<size_t>(address); }
-inline void __trap(emulator::Where where = emulator::Where::here()) { emulator::fail("trap", where, "__trap()"); }
+inline void __trap(emulator::Where where = emulator::Where::here()) {
+  emulator::fail("trap", where, "__trap()");
+}
 inline void __nanosleep(unsigned) {}
 inline void __assert_held(bool held, const char* text, emulator::Where where = emulator::Where::here()) {
   if (!held) emulator::fail("assertion", where, "assert(%s) failed", text);

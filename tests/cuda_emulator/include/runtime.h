@@ -70,8 +70,8 @@ T& shared(SharedSlot& slot, size_t alignment = alignof(T)) {
   return *static_cast<T*>(shared_memory(slot, sizeof(T), sizeof(std::remove_all_extents_t<T>), alignment));
 }
 
-// cp.async: copies `bytes` (4, 8 or 16) from global to shared memory at some time before the copy_wait that covers
-// them; after the first `valid_bytes`, zeros are written instead.
+// cp.async: copies `bytes` (4, 8 or 16) from global to shared memory at some time before the copy_wait that
+// covers them; after the first `valid_bytes`, zeros are written instead.
 void copy_async(void* shared, const void* global, int bytes, int valid_bytes, Where where = Where::here());
 void copy_commit(Where where = Where::here());
 void copy_wait(int groups_left_pending, Where where = Where::here());

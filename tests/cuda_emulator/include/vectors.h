@@ -1,4 +1,5 @@
-// vectors.h: CUDA's short vectors, with CUDA's alignments: a misaligned one is a fault there, and reported here.
+// vectors.h: CUDA's short vectors, with CUDA's alignments: a misaligned one is a fault there, and reported
+// here.
 #pragma once
 
 #define EMULATOR_VECTORS(T, name, align2, align4)                                   \

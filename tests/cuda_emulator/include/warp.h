@@ -1,7 +1,7 @@
 // warp.h: what the lanes of a warp do together.
 //
-// Every lane named in the mask must come, with the same mask, to the same line.  A lane that reads from another
-// outside the mask, or calls with a mask that leaves itself out, is an error.
+// Every lane named in the mask must come, with the same mask, to the same line.  A lane that reads from
+// another outside the mask, or calls with a mask that leaves itself out, is an error.
 #pragma once
 
 namespace emulator {
@@ -78,7 +78,8 @@ T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32,
                    emulator::Where where = emulator::Where::here()) {
   emulator::check_width("__shfl_down_sync", width, where);
   const int lane = emulator::lane();
-  const int from = (lane & (width - 1)) + (unsigned long long)delta >= (unsigned)width ? lane : lane + (int)delta;
+  const bool beyond = delta >= unsigned(width - (lane & (width - 1)));
+  const int from = beyond ? lane : lane + int(delta);
   return emulator::shuffle("__shfl_down_sync", mask, value, from, where);
 }
 template <typename T>

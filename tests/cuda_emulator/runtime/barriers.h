@@ -49,16 +49,16 @@ int block_barrier(const char* name, int predicate, Where where) {
 int lane() { return current->lane(); }
 
 inline bool meets(const Thread& thread, const Thread& other) {
-  return other.state == thread.state && other.mask == thread.mask && !strcmp(other.waits_in, thread.waits_in) &&
-         (thread.state == State::kAtWarpBarrier ||  // may be passed by branches apart, unlike the others
-          same(other.waits_at, thread.waits_at));
+  if (other.state != thread.state || other.mask != thread.mask) return false;
+  if (thread.state == State::kAtWarpBarrier) return true;  // branches may have one each, unlike the others
+  return !strcmp(other.waits_in, thread.waits_in) && same(other.waits_at, thread.waits_at);
 }
 
 inline bool has(unsigned mask, int lane) { return mask >> lane & 1; }
 
 inline void give_one(Thread& taker, const Thread* lanes, unsigned mask) {
   if (!has(mask, taker.source_lane)) {
-    fail_for(taker, "invalid lane", taker.waits_at, "%s reads from lane %d, which is not among the lanes 0x%08x",
+    fail_for(taker, "invalid lane", taker.waits_at, "%s reads from lane %d, not one of the lanes 0x%08x",
              taker.waits_in, taker.source_lane, mask);
   }
   copy_unseen(taker.result, lanes[taker.source_lane].gift, taker.size);
@@ -92,7 +92,8 @@ inline void meet(State kind, const char* name, unsigned mask, Where where) {
   Thread& self = *current;
   Warp& warp = block->warps[self.warp()];
   if (!has(mask, self.lane())) {
-    fail("invalid mask", where, "%s: the calling lane %d is not in its own mask 0x%08x", name, self.lane(), mask);
+    fail("invalid mask", where, "%s: the calling lane %d is not in its own mask 0x%08x", name, self.lane(),
+         mask);
   }
   self.waits_in = name;
   self.waits_at = where;
@@ -127,7 +128,8 @@ void warp_gather(const char* name, unsigned mask, const void* mine, void* all, i
   Thread& self = *current;
   const unsigned present = block->warps[self.warp()].present;
   if (!strcmp(name, "all_lanes") && present != 0xffffffffu) {
-    fail("missing lanes", where, "an instruction of the whole warp, but this warp has only the lanes 0x%08x", present);
+    fail("missing lanes", where, "an instruction of the whole warp, but this one has only the lanes 0x%08x",
+         present);
   }
   self.gift = mine;
   self.result = all;

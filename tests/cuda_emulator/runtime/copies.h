@@ -1,7 +1,7 @@
 // copies.h: cp.async, done either at once or as late as the program allows.
 //
-// The hardware may copy at any time between the two, so a kernel must be right for both: copying at once finds a
-// stage overwritten while others still read it, copying late finds a read before the wait.
+// The hardware may copy at any time between the two, so a kernel must be right for both: copying at once
+// finds a stage overwritten while others still read it, copying late finds a read before the wait.
 #pragma once
 
 #include <cstring>
@@ -12,7 +12,9 @@
 namespace emulator {
 
 inline void check_copy(const Copy& copy) {
-  const auto misaligned = [&](const void* address) { return reinterpret_cast<uintptr_t>(address) % copy.bytes != 0; };
+  const auto misaligned = [&](const void* address) {
+    return reinterpret_cast<uintptr_t>(address) % copy.bytes != 0;
+  };
   if (copy.bytes != 4 && copy.bytes != 8 && copy.bytes != 16) {
     fail("invalid copy", copy.where, "cp.async copies 4, 8 or 16 bytes, got %d", copy.bytes);
   }
@@ -20,7 +22,8 @@ inline void check_copy(const Copy& copy) {
     fail("invalid copy", copy.where, "cp.async: %d valid bytes of %d", copy.valid_bytes, copy.bytes);
   }
   if (!is_shared(copy.shared, copy.bytes)) {
-    fail("out of bounds", copy.where, "cp.async writes %d bytes that are not all in one shared array", copy.bytes);
+    fail("out of bounds", copy.where, "cp.async writes %d bytes that are not all in one shared array",
+         copy.bytes);
   }
   if (misaligned(copy.shared) || (copy.valid_bytes > 0 && misaligned(copy.global))) {
     fail("misaligned", copy.where, "cp.async of %d bytes: the %s address is no multiple of %d", copy.bytes,
@@ -28,7 +31,8 @@ inline void check_copy(const Copy& copy) {
   }
 #ifdef EMULATOR_ADDRESS
   if (__asan_region_is_poisoned(const_cast<void*>(copy.global), copy.valid_bytes)) {
-    fail("out of bounds", copy.where, "cp.async reads %d bytes that are not all in one global array", copy.valid_bytes);
+    fail("out of bounds", copy.where, "cp.async reads %d bytes that are not all in one global array",
+         copy.valid_bytes);
   }
 #endif
 }

@@ -1,7 +1,7 @@
 // fibers.h: one stack of its own for every CUDA thread, and the switch between two stacks.
 //
-// Sanitizers follow a program by its stacks, so they are told of each switch.  ThreadSanitizer gets a thread of its
-// own for every fiber, and no switch orders anything: only barriers do (schedule.h).
+// Sanitizers follow a program by its stacks, so they are told of each switch.  ThreadSanitizer gets a thread
+// of its own for every fiber, and no switch orders anything: only barriers do (schedule.h).
 #pragma once
 
 #include <sys/mman.h>

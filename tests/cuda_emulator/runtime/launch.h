@@ -28,8 +28,9 @@ inline uint3 unravel(uint64_t i, dim3 size) {
 
 // The fibers that threads run on, kept for the next block.
 //
-// For ThreadSanitizer a fiber is one thread, whatever it runs: so within a launch the blocks get different ones, up to
-// kMost.  With more threads the first ones' fibers serve again, and blocks that share theirs are taken to be ordered.
+// For ThreadSanitizer a fiber is one thread, whatever it runs: so within a launch the blocks get different
+// ones, up to kMost.  With more threads the first ones' fibers serve again, and blocks that share theirs are
+// taken to be ordered.
 class Fibers {
  public:
   void begin_launch(size_t threads_of_block) {
@@ -50,7 +51,7 @@ class Fibers {
   }
 
  private:
-  static constexpr size_t kMost = 1024, kKept = 256;  // ThreadSanitizer's own memory for each is nearly a megabyte
+  static constexpr size_t kMost = 1024, kKept = 256;  // for each ThreadSanitizer needs nearly a megabyte
   std::vector<std::unique_ptr<Fiber>> fibers_;
   size_t in_use_ = 0, next_ = 0;
 };
@@ -75,6 +76,7 @@ inline void run_block(uint64_t number) {
   const auto running = std::make_unique<Block>();
   block = running.get();
   block->index = blockIdx = unravel(number, launch.grid);
+  block->number = number;
   block->serial = ++serial;
   block->threads = std::vector<Thread>(count);
   block->warps = std::vector<Warp>((count + kLanes - 1) / kLanes);

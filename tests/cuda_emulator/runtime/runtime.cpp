@@ -1,6 +1,7 @@
 // runtime.cpp: the server: it reads launches from one pipe, runs them, and answers through another.
 //
-// The emulator's own work is compiled apart and not instrumented, so a sanitizer sees the kernel's accesses only.
+// The emulator's own work is compiled apart and not instrumented, so a sanitizer sees the kernel's accesses
+// only.
 #define EMULATOR_RUNTIME
 
 #include "launch.h"
@@ -113,7 +114,7 @@ inline void tell_array() {
     closest = std::to_string(least) + (before > 0 ? " bytes before" : " bytes after the end of") + " the " +
               std::to_string(size) + " bytes of " + name;
   };
-  for (const Buffer& buffer : buffers) look(buffer.memory, buffer.size, "argument " + std::to_string(buffer.argument));
+  for (const Buffer& b : buffers) look(b.memory, b.size, "argument " + std::to_string(b.argument));
   for (const SharedArray& array : shared_arrays) look(array.memory, array.size, array.name);
   if (!closest.empty()) fprintf(stderr, "EMULATOR: %s\n", closest.c_str());
 }

@@ -13,7 +13,8 @@ extern "C" void __tsan_func_exit();
 
 namespace emulator {
 
-// Happens-before, for ThreadSanitizer alone: what came before `gives` is seen after `takes` of the same place.
+// Happens-before, for ThreadSanitizer alone: what came before `gives` is seen after `takes` of the same
+// place.
 inline void gives(void* place) {
 #ifdef EMULATOR_THREADS
   __tsan_release(place);
@@ -27,8 +28,8 @@ inline void takes(void* place) {
   (void)place;
 }
 
-// The emulator's own bookkeeping, which no barrier orders, is no business of ThreadSanitizer's: while an object of this
-// type lives, it looks away.
+// The emulator's own bookkeeping, which no barrier orders, is no business of ThreadSanitizer's: while an
+// object of this type lives, it looks away.
 struct Unseen {
 #ifdef EMULATOR_THREADS
   Unseen() { __tsan_ignore_thread_begin(); }
@@ -38,8 +39,8 @@ struct Unseen {
 #endif
 };
 
-// While one lives, the stacks that are shown contain the call that `from` returns to: the kernel's line, from where it
-// called an access that the runtime makes in its name.
+// While one lives, the stacks that are shown contain the call that `from` returns to: the kernel's line, from
+// where it called an access that the runtime makes in its name.
 struct Called {
 #ifdef EMULATOR_THREADS
   explicit Called(void* from) { __tsan_func_entry(from); }

@@ -1,8 +1,8 @@
 // schedule.h: whose turn it is.
 //
-// A thread runs until it must wait.  It then chooses the next one that can run, by the order asked for, and switches
-// to it.  When none can run though not all have returned, the kernel would hang on a GPU or do what nobody can
-// foretell: that is reported.
+// A thread runs until it must wait.  It then chooses the next one that can run, by the order asked for, and
+// switches to it.  When none can run though not all have returned, the kernel would hang on a GPU or do what
+// nobody can foretell: that is reported.
 #pragma once
 
 #include "threads.h"
@@ -13,11 +13,13 @@ inline int lowest(unsigned bits) { return __builtin_ctz(bits); }
 inline int highest(unsigned bits) { return 31 - __builtin_clz(bits); }
 
 inline int random_bit(unsigned bits) {
-  for (int skip = static_cast<int>(launch.random() % __builtin_popcount(bits)); skip > 0; --skip) bits &= bits - 1;
+  int skip = static_cast<int>(launch.random() % __builtin_popcount(bits));
+  for (; skip > 0; --skip) bits &= bits - 1;
   return lowest(bits);
 }
 
-// At random one warp mostly goes on as far as it can, far ahead of all others: bugs of double buffering need that.
+// At random one warp mostly goes on as far as it can, far ahead of all others: bugs of double buffering need
+// that.
 inline int random_warp() {
   const Unseen unseen;
   static int favourite = 0;

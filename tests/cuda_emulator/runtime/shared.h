@@ -22,14 +22,15 @@ inline std::vector<SharedArray> shared_arrays;  // of the block that runs
 inline size_t static_bytes = 0;                 // of the block that runs
 
 #ifdef EMULATOR_THREADS
-// ThreadSanitizer remembers accesses by address, and nothing orders one block after another: so within a launch no
-// address is used twice.
+// ThreadSanitizer remembers accesses by address, and nothing orders one block after another: so within a
+// launch no address is used twice.
 class Arena {
  public:
   char* take(size_t size, size_t alignment) {
     next_ = (next_ + alignment - 1) / alignment * alignment;
     if (chunks_.empty() || next_ + size > kChunk) {
-      void* pages = mmap(nullptr, kChunk, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+      void* pages = mmap(nullptr, kChunk, PROT_READ | PROT_WRITE, flags, -1, 0);
       if (pages == MAP_FAILED) abort();
       chunks_.push_back(static_cast<char*>(pages));
       next_ = 0;
@@ -52,7 +53,7 @@ inline Arena arena;
 
 // Blocks run one after another, so the next one may have the same memory: but never with its contents.
 inline void* fresh_memory(void* old, size_t size, size_t alignment) {
-  alignment = std::max<size_t>(alignment, 16);  // no more than what the device grants: what needs more is misaligned
+  alignment = std::max<size_t>(alignment, 16);
 #ifdef EMULATOR_THREADS
   (void)old;
   void* memory = arena.take(size, alignment);
@@ -74,11 +75,11 @@ void* shared_memory(SharedSlot& slot, size_t size, size_t item, size_t alignment
   slot.block = block->serial;
   static_bytes += size;
   if (static_bytes > kMostStatic) {
-    fail("shared memory", slot.where, "the block's static shared memory, %zu bytes with %s, exceeds %zu", static_bytes,
-         slot.name, kMostStatic);
+    fail("shared memory", slot.where, "the block's static shared memory, %zu bytes with %s, exceeds %zu",
+         static_bytes, slot.name, kMostStatic);
   }
   if (static_bytes + launch.shared_bytes > kMostShared) {
-    fail("shared memory", slot.where, "the block's shared memory, %zu bytes and %zu dynamic ones, exceeds %zu",
+    fail("shared memory", slot.where, "the block's shared memory, %zu bytes and %zu dynamic, exceeds %zu",
          static_bytes, launch.shared_bytes, kMostShared);
   }
   shared_arrays.push_back({static_cast<char*>(slot.memory), size, slot.name, static_cast<uint32_t>(item)});

@@ -11,7 +11,9 @@
 
 namespace emulator {
 
-inline std::string describe(Where where) { return std::string(where.file) + ":" + std::to_string(where.line); }
+inline std::string describe(Where where) {
+  return std::string(where.file) + ":" + std::to_string(where.line);
+}
 
 inline std::string whereabouts(const Thread& thread) {
   if (thread.state == State::kReturned) return "returned";
@@ -49,8 +51,8 @@ inline std::string whereabouts(const Thread* first, const Thread* end) {
   }
   std::string all;
   for (const auto& [text, numbers] : groups) {
-    all += (all.empty() ? "" : "; ") + std::string(numbers.size() == 1 ? "thread " : "threads ") + ranges(numbers);
-    all += " " + text;
+    all += all.empty() ? "" : "; ";
+    all += (numbers.size() == 1 ? "thread " : "threads ") + ranges(numbers) + " " + text;
   }
   return all;
 }
@@ -64,8 +66,9 @@ void report_stall() {
     if (at_barrier || thread->state == State::kReady) continue;
     const Thread* const warp = first + thread->warp() * kLanes;
     const std::string all = whereabouts(warp, std::min(warp + kLanes, end));
-    fail_for(*thread, "missing lanes", thread->waits_at, "%s waits for lanes of its mask 0x%08x that never come: %s",
-             thread->waits_in, thread->mask, all.c_str());
+    fail_for(*thread, "missing lanes", thread->waits_at,
+             "%s waits for lanes of its mask 0x%08x that never come: %s", thread->waits_in, thread->mask,
+             all.c_str());
   }
   const Thread& waiting =
       *std::find_if(first, end, [](const Thread& thread) { return thread.state == State::kAtBlockBarrier; });

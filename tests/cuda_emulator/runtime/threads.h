@@ -42,8 +42,8 @@ struct Thread {
   int lane() const { return number % kLanes; }
 };
 
-// What a barrier orders, for ThreadSanitizer.  The first thread to leave may come again before the last one has left:
-// so the barrier's next use has another place.
+// What a barrier orders, for ThreadSanitizer.  The first thread to leave may come again before the last one
+// has left: so the barrier's next use has another place.
 struct Barrier {
   unsigned mask = 0;  // whose lanes it is for; each set of lanes orders only its own memory
   int uses = 0;
@@ -70,6 +70,7 @@ struct Warp {
 
 struct Block {  // to be made by new: ThreadSanitizer forgets a barrier's address once it is freed
   uint3 index{};
+  uint64_t number = 0;            // in the grid
   unsigned long long serial = 0;  // no two blocks of a process have the same
   std::vector<Thread> threads;
   std::vector<Warp> warps;

@@ -1,7 +1,8 @@
 // traffic.h: every access to global and shared memory, with the instruction that made it.
 //
-// The kernels are instrumented as for ThreadSanitizer, but the calls that this inserts end here.  A warp access is the
-// k-th execution of one instruction by each of its lanes.  ../traffic.py counts the bytes, sectors and conflicts.
+// The kernels are instrumented as for ThreadSanitizer, but the calls that this inserts end here.  A warp
+// access is the k-th execution of one instruction by each of its lanes.  ../traffic.py counts the bytes,
+// sectors and conflicts.
 #pragma once
 
 #include "messages.h"
@@ -50,8 +51,8 @@ inline std::vector<std::string> shared_names, lines;
 inline std::vector<WarpAccess> accesses;
 
 using Instruction = uint64_t;
-inline std::map<std::pair<Instruction, int>, int> executions;       // of an instruction by a thread of the block
-inline std::map<std::tuple<Instruction, int, int>, size_t> places;  // of its k-th by a warp, among `accesses`
+inline std::map<std::pair<Instruction, int>, int> executions;       // by a thread of the block
+inline std::map<std::tuple<Instruction, int, int>, size_t> places;  // of the k-th by a warp, among `accesses`
 
 inline void begin_counting() {
   global_arrays.clear();
@@ -103,7 +104,7 @@ inline void count_access(const void* address, size_t size, bool written, Instruc
   const auto [place, is_new] = places.try_emplace({instruction, execution, current->warp()}, accesses.size());
   if (is_new) {
     access.instruction = instruction;
-    access.block = (uint64_t(block->index.z) * launch.grid.y + block->index.y) * launch.grid.x + block->index.x;
+    access.block = block->number;
     access.warp = current->warp();
     access.size = static_cast<uint32_t>(size);
     access.written = written;
@@ -140,8 +141,10 @@ inline Instruction instruction_before(const void* return_address) {
 // --- What the compiler's instrumentation calls
 
 #define EMULATOR_CALLER emulator::instruction_before(__builtin_return_address(0))
-#define EMULATOR_ACCESS(name, size, written) \
-  extern "C" void __tsan_##name(void* address) { emulator::count_access(address, size, written, EMULATOR_CALLER); }
+#define EMULATOR_ACCESS(name, size, written)                                   \
+  extern "C" void __tsan_##name(void* address) {                               \
+    emulator::count_access(address, size, written, EMULATOR_CALLER);           \
+  }
 #define EMULATOR_ACCESSES(size)                      \
   EMULATOR_ACCESS(read##size, size, false)           \
   EMULATOR_ACCESS(write##size, size, true)           \
