@@ -28,12 +28,12 @@ except ImportError:  # it limits the threads of the CPU's BLAS, with which nothi
     stand_in.ThreadpoolController, stand_in.threadpool_info = None, list
     sys.modules["threadpoolctl"] = stand_in
 
-import gpu_figures  # noqa: E402  (they are found only now)
-from gpu_layers import tiny  # noqa: E402
-from gpu_operations import OPERATIONS  # noqa: E402
-from gpu_plan import Task, plan, rows_within  # noqa: E402
-from gpu_rows import with_rates  # noqa: E402
-from gpu_worker import Unavailable, Worker, compile_ahead, row_of  # noqa: E402
+from kernel_speed import report  # noqa: E402  (these are found only now)
+from kernel_speed.layers import tiny  # noqa: E402
+from kernel_speed.operations import OPERATIONS  # noqa: E402
+from kernel_speed.plan import Task, plan, rows_within  # noqa: E402
+from kernel_speed.rows import with_rates  # noqa: E402
+from kernel_speed.worker import Unavailable, Worker, compile_ahead, row_of  # noqa: E402
 
 from minicnn.atomic import replacing  # noqa: E402
 from minicnn.bench.recording import record_of  # noqa: E402
@@ -68,13 +68,13 @@ def _parsed(argv: list[str] | None) -> argparse.Namespace:
 def emulated(only: Collection[str]) -> int:
     """Compare each different tiny row; return 1 if one is wrong."""
     try:
-        from gpu_emulated import Emulated
+        from kernel_speed.emulator import Emulated
     except ImportError as error:
         raise Unavailable(f"the tests' emulator cannot be imported: {error}") from None
     device, rows = Emulated(), []
     for task in tiny_tasks(only):
         rows.append(row_of(task, device, batch=2))
-        print(gpu_figures.printed(rows[-1]), flush=True)
+        print(report.printed(rows[-1]), flush=True)
     return _verdict(rows)
 
 
@@ -108,19 +108,19 @@ def measured(arguments: argparse.Namespace, start: float, clock: Callable[[], fl
     try:
         for row in rows_within(tasks, lambda: next(workers), start + arguments.budget, clock):
             rows.append(with_rates(row, results["peaks"]))
-            print(gpu_figures.printed(rows[-1]), flush=True)
+            print(report.printed(rows[-1]), flush=True)
             if clock() - written > EVERY:
                 write()
                 written = clock()
     finally:
         write()
-    for line in gpu_figures.told(results):
+    for line in report.told(results):
         print(line)
     return _verdict(rows)
 
 
 def _verdict(rows: list[dict[str, Any]]) -> int:
-    bad = gpu_figures.bad(rows)
+    bad = report.bad(rows)
     for row in bad:
         print(row, file=sys.stderr)
     return min(len(bad), 1)

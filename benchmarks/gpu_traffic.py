@@ -19,10 +19,10 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
-import gpu_oracles  # noqa: E402  (these are found only now)
-import gpu_pictures  # noqa: E402
-from cuda_emulator import Emulator, Traffic  # noqa: E402
-from gpu_requests import Request, Tally, requests  # noqa: E402
+from cuda_emulator import Emulator, Traffic  # noqa: E402  (these are found only now)
+from kernel_speed import oracles  # noqa: E402
+from kernel_traffic import pictures  # noqa: E402
+from kernel_traffic.requests import Request, Tally, requests  # noqa: E402
 from record import write  # noqa: E402
 
 from minicnn.backend.cuda_source import Kernel  # noqa: E402
@@ -86,7 +86,7 @@ def main() -> None:
         "layer": LAYER.as_dict() | {"versions": {version: predicted(version, LAYER) for version in VERSIONS}},
     }
     write("gpu_traffic", results, "python benchmarks/gpu_traffic.py")
-    gpu_pictures.draw()
+    pictures.draw()
 
 
 def counted(version: str) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _elements(stores: set[tuple[int, int]], item: int) -> str:
 
 
 def _compare(version: str, y: np.ndarray, x: np.ndarray, w: np.ndarray) -> None:
-    expected = gpu_oracles.conv2d(np, x.astype(np.float64), w.astype(np.float64), COUNTED.window)
+    expected = oracles.conv2d(np, x.astype(np.float64), w.astype(np.float64), COUNTED.window)
     worst = np.abs(y - expected).max()
     if not worst <= 1e-3:  # TF32 is off by 5e-4 at most
         raise RuntimeError(f"conv2d_forward {version} is {worst:.2g} off: what it moves is of no interest")

@@ -16,8 +16,8 @@ from minicnn.study.ledger import Entry, entries
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # the tests load this file by its path
 import chart  # noqa: E402  (they are found only now)
-import gpu_figures  # noqa: E402
-import gpu_pages  # noqa: E402
+from kernel_speed import report  # noqa: E402
+from kernel_traffic import pages  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -290,7 +290,7 @@ def gpu_ladder() -> str:
             *("—" if math.isnan(part) else f"{part:.0f} %" for part in parts),
             _times(ratio),
         )
-        for operation, version, layers, *parts, ratio in gpu_figures.summary(results["rows"])
+        for operation, version, layers, *parts, ratio in report.summary(results["rows"])
     ]
     head = ("operation", "version", "layers", "of peak FLOP/s", "of bandwidth", "against PyTorch")
     products = ", ".join(
@@ -307,7 +307,7 @@ def gpu_ladder() -> str:
         f"*{device['name']}, driver {device['driver']}; CuPy {versions['cupy']}, {torch}; "
         f"commit {record['commit']}, {record['date']}: `{record['command']}`*\n"
     )
-    return _held(*gpu_figures.figures(results)) + "\n" + _table(head, rows) + source
+    return _held(*report.figures(results)) + "\n" + _table(head, rows) + source
 
 
 def profiles() -> str:
@@ -401,7 +401,7 @@ PAGES = {
         "convolution": convolution,
     },
     "docs/gradients.md": {"proof": proof, "layers": layers},
-    **gpu_pages.pages(),
+    **pages.pages(),
 }
 
 if __name__ == "__main__":

@@ -115,8 +115,10 @@ __global__ void no_atomic(float* y) {
   __syncthreads();
   __syncwarp();
   y[0] += 1;  // BUG no_atomic
-  __syncwarp();
-  __syncthreads();
+  for (int i = 0; i < 2; ++i) {
+    __syncwarp();
+    __syncthreads();
+  }
 }
 __global__ void no_fence(float* partial, unsigned* finished) {
   if (threadIdx.x > 0) return;
@@ -412,6 +414,15 @@ __global__ void arithmetic(const T* x, T* y, int n) {
   y[4 * i + 3] = __hfma(x[i], x[i + 1], x[i]);
 }
 
+// By how many steps a warp gets ahead of another.
+__global__ void lead(int* steps, int* most) {
+  const int warp = threadIdx.x / 32;
+  for (int i = 0; i < 64; ++i) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) atomicMax(most, atomicAdd(&steps[warp], 1) + 1 - atomicAdd(&steps[1 - warp], 0));
+  }
+}
+
 __global__ void prints(int n) { if (threadIdx.x == 1) printf("%d of %d\\n", threadIdx.x, n); }
 """
 
@@ -698,13 +709,13 @@ WRONG = [
         r"argument 2 must be a writable, C-contiguous array or None for double\*, got a float32 array",
     ),
     (1, READ_ONLY, "argument 2 .* got a read-only array"),
-    (3, np.int64(3), r"argument 4 must be a int, got a int64 \(np.int64\(3\)\)"),
-    (3, F32(3), "argument 4 must be a int, got a float32"),
-    (3, 3, "argument 4 must be a int, got a Python int"),
-    (3, np.uint32(3), "argument 4 must be a int, got a uint32"),
-    (4, I32(3), "argument 5 must be a float, got a int32"),
-    (4, None, "argument 5 must be a float, got a NoneType"),
-    (5, np.zeros(1, "V4")[0], "argument 6 must be a struct of 8 bytes, got a"),
+    (3, np.int64(3), r"argument 4 must be int, got int64 \(np.int64\(3\)\)"),
+    (3, F32(3), "argument 4 must be int, got float32"),
+    (3, 3, "argument 4 must be int, got a Python int"),
+    (3, np.uint32(3), "argument 4 must be int, got uint32"),
+    (4, I32(3), "argument 5 must be float, got int32"),
+    (4, None, "argument 5 must be float, got None"),
+    (5, np.zeros(1, "V4")[0], "argument 6 must be struct of 8 bytes, got .V4"),
 ]
 
 
@@ -840,6 +851,7 @@ def test_a_pipeline_of_asynchronous_copies(right) -> None:
 
 def test_other_right_programs(right) -> None:
     x, y = np.arange(100, dtype=F32), np.full(100, np.nan, F32)
+    right("early_return")((1,), (32,), (x[:0], y[:0].copy(), I32(0)))
     right("early_return")((40,), (64,), (x, y, I32(100)))  # more threads than the race detector knows at once
     assert (y == -x).all()
     partial, y = zeros(20), zeros(1)
@@ -866,6 +878,17 @@ def test_what_lanes_do_together(right) -> None:
     assert (y[:, 9] == 1).all()
     assert (y[:, 10] == 49 + 961).all()
     assert (y[:, 11] == 9).all()
+
+
+def test_at_random_a_warp_runs_far_ahead_or_only_a_little(emulator: Make) -> None:
+    leads = []
+    for seed in range(8):
+        most = np.zeros(1, I32)
+        kernel = emulator("right.cu", "address").kernel("lead", order="random", seed=seed)
+        kernel((1,), (64,), (np.zeros(2, I32), most))
+        leads.append(int(most[0]))
+    assert max(leads) > 24
+    assert len(set(leads)) > 3
 
 
 # --- Numbers

@@ -4,6 +4,7 @@ clock counts what it should, the budget is kept, and a record becomes the README
 import contextlib
 import json
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -22,17 +23,14 @@ from minicnn.models import get_model
 from minicnn.tensor import Tensor
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-import gpu_device
-import gpu_figures
 import gpu_ladder
-import gpu_oracles
-import gpu_timing
-import gpu_worker
 import readme
-from gpu_layers import NETWORKS, layers, tiny
-from gpu_operations import OPERATIONS
-from gpu_plan import STAGES, Died, Task, plan, rows_within
-from gpu_rows import TOLERANCE, Case, Wrong, compared, measure, with_rates
+from kernel_speed import hardware, oracles, report, timing
+from kernel_speed.layers import NETWORKS, layers, tiny
+from kernel_speed.operations import OPERATIONS
+from kernel_speed.plan import STAGES, Died, Task, plan, rows_within
+from kernel_speed.rows import TOLERANCE, Case, Wrong, compared, measure, with_rates
+from kernel_speed.worker import Unavailable, Worker
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,12 +94,12 @@ def test_oracles_of_convolution_are_minicnns(kernel, stride, padding):
     x, w = rng.normal(size=(2, 9, 11, 5)), rng.normal(size=(4, *window.kernel, 5))
     g = rng.normal(size=(2, *window.output_size(9, 11), 4))
     y, dx, dw = gradients(lambda x, w: functional.conv2d(x, w, stride=stride, padding=padding), g, x, w)
-    close(gpu_oracles.conv2d(np, x, w, window), y)
-    close(gpu_oracles.conv2d_backward_data(np, g, w, x.shape, window), dx)
-    close(gpu_oracles.conv2d_backward_weight(np, x, g, window), dw)
-    columns = gpu_oracles.im2col(np, x, window)
+    close(oracles.conv2d(np, x, w, window), y)
+    close(oracles.conv2d_backward_data(np, g, w, x.shape, window), dx)
+    close(oracles.conv2d_backward_weight(np, x, g, window), dw)
+    columns = oracles.im2col(np, x, window)
     close((columns[0] @ w.reshape(4, -1).T).reshape(y.shape), y)
-    close(gpu_oracles.col2im(np, (g.reshape(-1, 4) @ w.reshape(4, -1))[None], x.shape, window), dx)
+    close(oracles.col2im(np, (g.reshape(-1, 4) @ w.reshape(4, -1))[None], x.shape, window), dx)
 
 
 @pytest.mark.parametrize(
@@ -120,32 +118,32 @@ def test_oracles_of_pooling_are_minicnns(kernel, stride, padding, ceil, width):
     x = rng.integers(0, 4, (2, 6, width, 3)).astype(float)  # the first of equal ones wins
     g = rng.normal(size=(2, *window.output_size(6, width), 3))
     y, dx = gradients(lambda x: functional.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil), g, x)
-    found, places = gpu_oracles.max_pool2d(np, x, window)
+    found, places = oracles.max_pool2d(np, x, window)
     close(found, y)
     close(x.reshape(2, -1, 3)[np.arange(2)[:, None, None, None], places, np.arange(3)], y)
-    close(gpu_oracles.max_pool2d_backward(np, g, places, x.shape, window), dx)
+    close(oracles.max_pool2d_backward(np, g, places, x.shape, window), dx)
     if not ceil:
         y, dx = gradients(lambda x: functional.avg_pool2d(x, kernel, stride, padding), g, x)
-        close(gpu_oracles.avg_pool2d(np, x, window), y)
-        close(gpu_oracles.avg_pool2d_backward(np, g, x.shape, window), dx)
+        close(oracles.avg_pool2d(np, x, window), y)
+        close(oracles.avg_pool2d_backward(np, g, x.shape, window), dx)
 
 
 def test_oracles_of_normalisation_and_loss_are_minicnns():
     rng = np.random.default_rng(0)
     x, g, how = *rng.normal(size=(2, 2, 3, 4, 7)), {"size": 5, "alpha": 0.1, "beta": 0.75, "k": 1.5}
     y, dx = gradients(lambda x: functional.local_response_norm(x, **how), g, x)
-    close(gpu_oracles.local_response_norm(np, x, **how), y)
-    close(gpu_oracles.local_response_norm_backward(np, g, x, **how), dx)
+    close(oracles.local_response_norm(np, x, **how), y)
+    close(oracles.local_response_norm_backward(np, g, x, **how), dx)
     w, b = rng.normal(size=(2, 7))
     y, *grads = gradients(
         lambda x, w, b: functional.batch_norm(x, None, None, w, b, training=True, eps=1e-3), g, x, w, b
     )
-    close(gpu_oracles.batch_norm(np, x, w, b, 1e-3), y, x.mean((0, 1, 2)), x.var((0, 1, 2)))
-    close(gpu_oracles.batch_norm_backward(np, g, x, w, 1e-3), *grads)
+    close(oracles.batch_norm(np, x, w, b, 1e-3), y, x.mean((0, 1, 2)), x.var((0, 1, 2)))
+    close(oracles.batch_norm_backward(np, g, x, w, 1e-3), *grads)
     z, target, g = rng.normal(size=(6, 9)), rng.integers(0, 9, 6), rng.normal(size=6)
     y, dz = gradients(lambda z: functional.cross_entropy(z, target, reduction="none"), g, z)
-    close(gpu_oracles.cross_entropy(np, z, target), y)
-    close(gpu_oracles.cross_entropy_backward(np, z, target, g), dz)
+    close(oracles.cross_entropy(np, z, target), y)
+    close(oracles.cross_entropy_backward(np, z, target, g), dz)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +154,7 @@ def test_oracles_of_normalisation_and_loss_are_minicnns():
     ],
 )
 def test_the_oracle_of_philox_gives_its_authors_known_answers(low, high, key, words):
-    found = gpu_oracles.philox(np, np.array([low], np.uint64), high, key)
+    found = oracles.philox(np, np.array([low], np.uint64), high, key)
     assert " ".join(f"{int(word[0]):08x}" for word in found) == words
 
 
@@ -189,15 +187,15 @@ def test_every_operation_has_rows_and_the_first_are_those_the_ladder_is_held_to(
     assert len({task.name for task in tasks}) == len(tasks)
     first = [task for task in tasks if task.is_headline]
     assert tasks[: len(first)] == first
-    assert {task.operation for task in first} == gpu_figures.HELD
+    assert {task.operation for task in first} == report.HELD
     then = {task.operation for task in tasks[len(first) : len(first) + 30]}
-    assert then >= set(OPERATIONS) - gpu_figures.HELD
+    assert then >= set(OPERATIONS) - report.HELD
     assert [task.operation for task in plan(["sgd"])] == ["sgd"] * 3
 
 
 @pytest.fixture(scope="module")
 def emulated():
-    from gpu_emulated import Emulated
+    from kernel_speed.emulator import Emulated
 
     return Emulated()
 
@@ -206,8 +204,8 @@ def emulated():
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_each_version_is_right_on_a_tiny_layer_and_says_what_it_cannot_do(name, emulated):
     tasks = gpu_ladder.tiny_tasks([name])
-    rows = [gpu_worker.row_of(task, emulated, 2) for task in (tasks[0], tasks[-1])]
-    assert gpu_figures.bad(rows) == []
+    rows = [gpu_ladder.row_of(task, emulated, 2) for task in (tasks[0], tasks[-1])]
+    assert report.bad(rows) == []
     assert all(list(row["versions"]) == list(OPERATIONS[name].kernels) for row in rows)
     assert all(row["versions"] and row["mbytes"] > 0 for row in rows)
     right = {version for row in rows for version, result in row["versions"].items() if "error" in result}
@@ -269,9 +267,9 @@ def off_by(error, at=...):
 )
 def test_what_is_wrong_is_said_and_not_timed(call):
     row = row_of({"v1": off_by(1e-6), "v2": call})
-    assert len(row["versions"]["v1"]["samples_us"]) == gpu_timing.MOST
+    assert len(row["versions"]["v1"]["samples_us"]) == timing.MOST
     assert set(row["versions"]["v2"]) == {"unit", "wrong"}
-    assert len(gpu_figures.bad([row | {"operation": "a", "layer": "b", "dtype": "float32"}])) == 1
+    assert len(report.bad([row | {"operation": "a", "layer": "b", "dtype": "float32"}])) == 1
 
 
 def test_what_is_not_written_is_wrong():
@@ -308,7 +306,7 @@ def test_one_number_among_a_million_is_not_lost_in_the_norm():
 def test_errors_of_pieces_are_those_of_the_whole(monkeypatch):
     y = values()
     whole = compared(np, (off_by(1e-5, (3, 4))(),), (y,), 1)
-    monkeypatch.setattr("gpu_rows.PIECE", 7)
+    monkeypatch.setattr("kernel_speed.rows.PIECE", 7)
     assert compared(np, (off_by(1e-5, (3, 4))(),), (y,), 1) == whole > 0
     with pytest.raises(Wrong):
         compared(np, (off_by(0.1, (-1, -1))(),), (y,), 1e-4)
@@ -393,10 +391,10 @@ def call_of(queue, python, gpu):
 def stopwatch(monkeypatch):
     """A stopwatch of a GPU whose cache takes 100 µs to empty, and Python's clock with it."""
     queue = fake_gpu.Queue()
-    monkeypatch.setattr(gpu_timing.time, "perf_counter", lambda: queue.python)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: queue.python)
     cupy = fake_gpu.cupy(queue)
     cupy.ones = lambda size, dtype: types.SimpleNamespace(max=lambda: queue.run(100e-6))
-    return gpu_timing.Stopwatch(cupy, 1 << 20), queue
+    return timing.Stopwatch(cupy, 1 << 20), queue
 
 
 @pytest.mark.parametrize("python", [0, 50e-6, 150e-6, 1e-3])
@@ -413,7 +411,7 @@ def test_a_long_call_is_not_repeated_for_the_little_that_python_may_add(stopwatc
         calls.append(1)
         call_of(queue, 150e-6, 0.1)()
 
-    assert watch.seconds(call) == pytest.approx(0.1, rel=gpu_timing.NOTHING)
+    assert watch.seconds(call) == pytest.approx(0.1, rel=timing.NOTHING)
     assert len(calls) == 1
 
 
@@ -437,11 +435,11 @@ def test_calls_take_turns_and_the_slow_ones_fewer():
         log.append(call())
         return costs[call()]
 
-    samples = gpu_timing.in_turns(calls, seconds)
+    samples = timing.in_turns(calls, seconds)
     counts = {name: len(found) for name, found in samples.items()}
-    assert counts == {"a": gpu_timing.MOST, "b": gpu_timing.FEWEST, "c": gpu_timing.MOST}
+    assert counts == {"a": timing.MOST, "b": timing.FEWEST, "c": timing.MOST}
     assert "".join(log[:9]) == "abcbcacab"
-    assert gpu_timing.in_turns({}, seconds) == {}
+    assert timing.in_turns({}, seconds) == {}
 
 
 # The budget, and what goes wrong
@@ -517,7 +515,7 @@ def worker():
     workers = []
 
     def start(main=fake_gpu.process):
-        workers.append(gpu_worker.Worker(7, main))
+        workers.append(Worker(7, main))
         return workers[-1]
 
     yield start
@@ -559,8 +557,8 @@ def test_the_end_of_a_process_says_what_was_tried(worker, operation, patience, w
     [(fake_gpu.no_gpu, "no GPU here"), (fake_gpu.stillborn, "its process ended with status 4")],
 )
 def test_a_process_without_a_gpu_says_so(main, why):
-    with pytest.raises(gpu_worker.Unavailable, match=why):
-        gpu_worker.Worker(7, main)
+    with pytest.raises(Unavailable, match=why):
+        Worker(7, main)
 
 
 BARE = """
@@ -610,15 +608,15 @@ def gpu(monkeypatch):
         return timed
 
     monkeypatch.setitem(sys.modules, "cupy", fake_gpu.cupy(queue))
-    monkeypatch.setattr(gpu_device, "_torch", lambda: None)
-    monkeypatch.setattr(gpu_device.Poisoning, "function", function)
-    monkeypatch.setattr(gpu_device.Poisoning, "holds", lambda self, array: isinstance(array, np.ndarray))
-    monkeypatch.setattr(gpu_device.Poisoning, "address", lambda self, array: array.ctypes.data)
-    monkeypatch.setattr(gpu_device, "SIDE", 8)
-    monkeypatch.setattr(gpu_device, "COPIED", 1 << 10)
-    monkeypatch.setattr(gpu_timing, "LEAST_COLD", 1 << 10)
+    monkeypatch.setattr(hardware, "_torch", lambda: None)
+    monkeypatch.setattr(hardware.Poisoning, "function", function)
+    monkeypatch.setattr(hardware.Poisoning, "holds", lambda self, array: isinstance(array, np.ndarray))
+    monkeypatch.setattr(hardware.Poisoning, "address", lambda self, array: array.ctypes.data)
+    monkeypatch.setattr(hardware, "SIDE", 8)
+    monkeypatch.setattr(hardware, "COPIED", 1 << 10)
+    monkeypatch.setattr(timing, "LEAST_COLD", 1 << 10)
     monkeypatch.setattr(nvrtc, "version", lambda: (12, 9))
-    monkeypatch.setattr(gpu_worker.multiprocessing, "get_context", lambda how: fake_gpu.Threads())
+    monkeypatch.setattr(multiprocessing, "get_context", lambda how: fake_gpu.Threads())
     monkeypatch.setattr(gpu_ladder, "compile_ahead", lambda operations, capability: None)
     monkeypatch.setattr(gpu_ladder, "plan", tiny_plan)
     return queue
@@ -662,7 +660,7 @@ def test_a_run_leaves_a_record(gpu, tmp_path, capsys, monkeypatch):
     for version, result in row["versions"].items():
         assert version in OPERATIONS["lrn_forward"].kernels
         assert result["median_us"] == 11
-        assert len(result["samples_us"]) == gpu_timing.MOST
+        assert len(result["samples_us"]) == timing.MOST
         assert 0 < result["error"] < TOLERANCE["fp32"]
         assert result["percent_of_bandwidth"] > 0
     assert (
@@ -676,9 +674,9 @@ def test_a_run_leaves_a_record(gpu, tmp_path, capsys, monkeypatch):
 @needs_compiler
 def test_pytorch_takes_its_turns_where_it_is(gpu, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(gpu_device, "_torch", lambda: torch)
-    monkeypatch.setattr(gpu_timing, "FEWEST", 1)
-    monkeypatch.setattr(gpu_timing, "MOST", 1)
+    monkeypatch.setattr(hardware, "_torch", lambda: torch)
+    monkeypatch.setattr(timing, "FEWEST", 1)
+    monkeypatch.setattr(timing, "MOST", 1)
     monkeypatch.setattr(gpu_ladder, "plan", lambda only: one_of_each(tiny_plan(only)))
     only = ("conv2d_forward", "batch_norm_backward", "softmax_cross_entropy", "sgd", "dropout")
     assert gpu_ladder.main(["--only", *only, "--out", str(tmp_path), "--batch", "2"]) == 0
@@ -705,15 +703,15 @@ def test_what_the_budget_does_not_reach_is_named(gpu, tmp_path):
 
 @needs_compiler
 def test_a_wrong_kernel_is_the_verdict(gpu, tmp_path, monkeypatch, capsys):
-    right = gpu_oracles.sgd
-    monkeypatch.setattr(gpu_oracles, "sgd", lambda p, *rest: (right(p, *rest)[0] + 1, right(p, *rest)[1]))
+    right = oracles.sgd
+    monkeypatch.setattr(oracles, "sgd", lambda p, *rest: (right(p, *rest)[0] + 1, right(p, *rest)[1]))
     assert gpu_ladder.main(["--only", "sgd", "--out", str(tmp_path)]) == 1
     assert "sgd, 37 parameters, float32, v1: wrong: " in capsys.readouterr().err
 
 
 @needs_compiler
 def test_outputs_are_poisoned_while_they_are_compared_and_only_then(gpu):
-    device = gpu_device.Gpu()
+    device = hardware.Gpu()
     with device.poisoned():
         assert np.isnan(device.on.empty((3, 4), "float32")).all()
         assert device.on.empty((0,), "float32").size == 0
@@ -791,23 +789,23 @@ def record_rows():
 @pytest.fixture
 def small_vgg(monkeypatch):
     layers = {"3×3 64→64, 8×8": 3, "3×3 64→64, 4×4": 1}
-    monkeypatch.setattr(gpu_figures, "vggs_layers", lambda computation: layers)
+    monkeypatch.setattr(report, "vggs_layers", lambda computation: layers)
     return layers
 
 
 def test_the_figures_are_those_of_the_record(small_vgg):
     rows = record_rows()
     # Three layers of 4 µs by Winograd and one of 4 by v5; cuDNN's faster layout takes 6 each.
-    assert gpu_figures.against_cudnn(rows, ("conv2d_forward",), "fp32") == pytest.approx(4 * 6 / (3 * 4 + 4))
-    assert gpu_figures.against_cudnn(rows, ("conv2d_forward",), "tf32") == pytest.approx(2 / 4)
-    assert math.isnan(gpu_figures.against_cudnn(rows, ("conv2d_backward_data",), "fp32"))
-    steps = {(operation, after): ratio for operation, _, after, ratio in gpu_figures.ladder_steps(rows)}
+    assert report.against_cudnn(rows, ("conv2d_forward",), "fp32") == pytest.approx(4 * 6 / (3 * 4 + 4))
+    assert report.against_cudnn(rows, ("conv2d_forward",), "tf32") == pytest.approx(2 / 4)
+    assert math.isnan(report.against_cudnn(rows, ("conv2d_backward_data",), "fp32"))
+    steps = {(operation, after): ratio for operation, _, after, ratio in report.ladder_steps(rows)}
     assert steps == {
         ("conv2d_forward", "v6"): pytest.approx(16 / 15),
         ("conv2d_forward", "v7"): pytest.approx(15 / 8),
         ("conv2d_forward", "v8"): pytest.approx(4 / 2),
     }
-    held = {what: (found, reached) for what, _, found, reached in gpu_figures.figures({"rows": rows})}
+    held = {what: (found, reached) for what, _, found, reached in report.figures({"rows": rows})}
     assert list(held.values()) == [
         ("1.50×", True),
         ("—", False),
@@ -816,21 +814,21 @@ def test_the_figures_are_those_of_the_record(small_vgg):
         ("0 of 3", True),
     ]
     rows[0]["versions"]["v6"]["median_us"] = 13.0
-    assert list(gpu_figures.figures({"rows": rows}))[-1][2:] == ("1 of 3: conv2d_forward v6", False)
+    assert list(report.figures({"rows": rows}))[-1][2:] == ("1 of 3: conv2d_forward v6", False)
     small_vgg["3×3 64→64, 2×2"] = 1  # for which there was no time
-    assert math.isnan(gpu_figures.against_cudnn(rows, ("conv2d_forward",), "fp32"))
+    assert math.isnan(report.against_cudnn(rows, ("conv2d_forward",), "fp32"))
 
 
 def test_vggs_layers_are_all_measured_and_held():
     headline = {task.name for task in plan() if task.is_headline}
     for computation, count in (("conv2d_forward", 13), ("conv2d_backward_data", 12)):
-        names = gpu_figures.vggs_layers(computation)
+        names = report.vggs_layers(computation)
         assert sum(names.values()) == count
         assert {f"{computation}, {name}, float32" for name in names} <= headline
 
 
 def test_a_version_is_summed_up_over_its_layers():
-    summed = {(operation, version): rest for operation, version, *rest in gpu_figures.summary(record_rows())}
+    summed = {(operation, version): rest for operation, version, *rest in report.summary(record_rows())}
     layers_, flops, bandwidth, ratio = summed["conv2d_forward", "v6"]
     assert layers_ == 3
     assert flops == pytest.approx((10 * 10 + 5 * 5 + 1) / 16)  # weighted by their time

@@ -14,12 +14,11 @@ from minicnn.backend.cuda_source import kernel
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
-import gpu_pages  # noqa: E402  (they are found only now)
-import gpu_pictures  # noqa: E402
-import gpu_traffic  # noqa: E402
-from gpu_bounds import Bound, flops_a_byte, moved  # noqa: E402
-from gpu_requests import Request, Tally, cycles, sectors, words_of_parts  # noqa: E402
-from svg import Drawing  # noqa: E402
+import gpu_traffic  # noqa: E402  (they are found only now)
+from kernel_traffic import pages, pictures  # noqa: E402
+from kernel_traffic.bounds import Bound, flops_a_byte, moved  # noqa: E402
+from kernel_traffic.requests import Request, Tally, cycles, sectors, words_of_parts  # noqa: E402
+from kernel_traffic.svg import Drawing  # noqa: E402
 
 RESULTS = json.loads((ROOT / "benchmarks" / "results" / "gpu_traffic.json").read_text())["results"]
 FOUND = RESULTS["versions"]
@@ -119,18 +118,18 @@ def test_the_bound_of_each_version_is_no_worse_but_where_the_page_says_so():
 
 def test_the_quoted_lines_are_in_the_kernels_or_it_is_said_that_they_are_not():
     text = (ROOT / "kernels" / "implicit_gemm.cuh").read_text()
-    for places in gpu_pages.CODE.values():
-        for line in gpu_pages.code(places).splitlines()[3:-1]:
+    for places in pages.CODE.values():
+        for line in pages.code(places).splitlines()[3:-1]:
             assert (
                 line == "  …" or line in text or line in (ROOT / "kernels" / "conv2d_forward.cu").read_text()
             )
     with pytest.raises(ValueError, match=r"implicit_gemm.cuh has no lines from 'x' to 'no such' in 'v3:'"):
-        gpu_pages.code([("implicit_gemm.cuh", "v3:", "x", "no such")])
+        pages.code([("implicit_gemm.cuh", "v3:", "x", "no such")])
 
 
 def test_every_page_shows_its_version():
-    assert {page.name for page in PAGES} == {"README.md", *gpu_pages.FILES.values()}
-    for version, name in gpu_pages.FILES.items():
+    assert {page.name for page in PAGES} == {"README.md", *pages.FILES.values()}
+    for version, name in pages.FILES.items():
         text = (PAGES[0].parent / name).read_text(encoding="utf-8")
         for picture in (f"{version}_lanes.svg", f"{version}_flow.svg"):
             assert picture in text
@@ -140,10 +139,10 @@ def test_what_was_measured_is_shown_once_there_is_a_record(tmp_path, monkeypatch
     (tmp_path / "gpu_traffic.json").write_text(
         json.dumps({"results": RESULTS, "commit": "", "date": "", "command": ""})
     )
-    monkeypatch.setattr(gpu_pages, "RESULTS", tmp_path)
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
     measured = "| **measured** on a GPU, all layers together, of the peak |"
-    assert f"{measured} not yet | not yet |" in gpu_pages.counts("v2")
-    assert "not yet measured" in gpu_pages.speed()
+    assert f"{measured} not yet | not yet |" in pages.counts("v2")
+    assert "not yet measured" in pages.speed()
     timed = {"median_us": 2.0, "unit": "fp32", "percent_of_flops": 42, "percent_of_bandwidth": 1}
     row = {
         "operation": "conv2d_forward",
@@ -153,24 +152,24 @@ def test_what_was_measured_is_shown_once_there_is_a_record(tmp_path, monkeypatch
         "peers": {},
     }
     (tmp_path / "gpu_ladder.json").write_text(json.dumps({"results": {"rows": [row]}}))
-    assert f"{measured} not yet | 42 % |" in gpu_pages.counts("v2")
-    assert "not yet" not in gpu_pages.speed()
+    assert f"{measured} not yet | 42 % |" in pages.counts("v2")
+    assert "not yet" not in pages.speed()
 
 
 # The pictures
 
 
 def test_the_pictures_are_those_of_the_record():
-    drawn = {f"{name}.svg": drawing.svg() for name, drawing in gpu_pictures.pictures(RESULTS)}
-    there = {path.name: path.read_text(encoding="utf-8") for path in gpu_pictures.PICTURES.glob("*")}
+    drawn = {f"{name}.svg": drawing.svg() for name, drawing in pictures.pictures(RESULTS)}
+    there = {path.name: path.read_text(encoding="utf-8") for path in pictures.PICTURES.glob("*")}
     assert drawn == there, AGAIN
 
 
 def test_every_picture_is_shown_and_can_be_read():
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
     shown = {name for text in texts for name in re.findall(r"pictures/gpu/(\w+\.svg)", text)}
-    assert shown == {path.name for path in gpu_pictures.PICTURES.glob("*")}
-    for path in gpu_pictures.PICTURES.glob("*"):
+    assert shown == {path.name for path in pictures.PICTURES.glob("*")}
+    for path in pictures.PICTURES.glob("*"):
         picture = ElementTree.parse(path).getroot()
         title = picture.find("{*}title")
         assert title is not None

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .. import cache
 from ..atomic import replacing
@@ -75,7 +78,7 @@ class CupyDevice:
             return self._cupy.matmul(a, b, out=out)
 
     def function(self, kernel: Kernel, expression: str) -> Callable[..., None]:
-        """Return CuPy's function for an instance, compiled and loaded when it is asked for the first time."""
+        """Return what starts an instance, compiled and loaded when it is asked for the first time."""
         if expression not in self._functions:
             path, name = cubin(kernel, expression, self.capability)
             with self._device:
@@ -83,8 +86,22 @@ class CupyDevice:
                 room = self.shared_memory - function.shared_size_bytes
                 if room > DEFAULT_SHARED:
                     function.max_dynamic_shared_size_bytes = room
-            self._functions[expression] = function
+            self._functions[expression] = partial(self._start, function)
         return self._functions[expression]
+
+    def _start(
+        self,
+        function: Callable[..., None],
+        grid: tuple[int, ...],
+        block: tuple[int, ...],
+        arguments: tuple[Any, ...],
+        shared_mem: int,
+    ) -> None:
+        """Start CuPy's function on this device, whichever is current, in its current stream."""
+        # CuPy 14.0 takes a structure of 64 bytes only as an array of size one, not as NumPy's scalar.
+        packed = tuple(np.asarray(one) if isinstance(one, np.void) else one for one in arguments)
+        with self._device:
+            function(grid, block, packed, shared_mem=shared_mem)
 
 
 def cubin(kernel: Kernel, expression: str, architecture: int) -> tuple[Path, str]:

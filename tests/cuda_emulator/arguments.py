@@ -141,7 +141,7 @@ def pack(
 
 def _wanted(parameter: Parameter) -> str:
     if not parameter.pointer:
-        return f"a {parameter}"
+        return str(parameter)
     return f"a {'C-contiguous' if parameter.constant else 'writable, C-contiguous'} array or None for {parameter}"
 
 
@@ -151,8 +151,8 @@ def _mismatch(parameter: Parameter, argument: Any) -> str | None:
         if isinstance(argument, int | float) and not isinstance(argument, np.generic):
             return f"a Python {type(argument).__name__}, whose size CUDA would have to guess: wrap it in NumPy's type"
         if not isinstance(argument, np.generic):
-            return f"a {type(argument).__name__}"
-        return None if parameter.accepts(argument.dtype) else f"a {argument.dtype} ({argument!r})"
+            return "None" if argument is None else f"a {type(argument).__name__}"
+        return None if parameter.accepts(argument.dtype) else f"{argument.dtype} ({argument!r})"
     if argument is None:
         return None
     if not isinstance(argument, np.ndarray):

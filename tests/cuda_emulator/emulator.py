@@ -148,8 +148,8 @@ class Kernel:
         header = struct.pack("=I9IQ", index, *shape, *self._mode)
         server.launch(self.name, header + packed.message)
         for array in packed.returned:
-            changed = np.frombuffer(server.bytes(array.nbytes), array.dtype)
-            array[...] = changed.reshape(array.shape)
+            changed = np.ndarray(array.shape, array.dtype, server.bytes(array.nbytes))
+            array[...] = changed
         if self._emulator.check == "traffic":
             self._recording = Recording(server, self._emulator.executable, packed.numbers)
             self.traffic = self._recording.traffic()

@@ -18,13 +18,14 @@ inline int random_bit(unsigned bits) {
   return lowest(bits);
 }
 
-// At random one warp mostly goes on as far as it can, far ahead of all others: bugs of double buffering need
-// that.
+// At random one warp goes on for a while, which may be long: bugs of double buffering show where it runs far ahead of
+// the others, lost updates where it is stopped between two steps.
 inline int random_warp() {
   const Unseen unseen;
-  static int favourite = 0;
+  static int favourite = 0, patience = 0;
   const int count = static_cast<int>(block->warps.size());
-  if (favourite < count && block->warps[favourite].ready && launch.random() % 16 != 0) return favourite;
+  if (patience-- > 0 && favourite < count && block->warps[favourite].ready) return favourite;
+  patience = 1 << launch.random() % 12;
   std::vector<int> able;
   for (int i = 0; i < count; ++i) {
     if (block->warps[i].ready) able.push_back(i);

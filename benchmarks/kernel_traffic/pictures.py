@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
-from gpu_bounds import flops_a_byte, moved  # noqa: E402  (these are found only now)
-from gpu_pages import IDEAS  # noqa: E402
-from gpu_requests import BANKS, LANES, SECTOR, WORD, Request, sectors, words_of_parts  # noqa: E402
-from gpu_sketches import formats, fragments, implicit_gemm, pipeline  # noqa: E402
-from svg import FAINT, GREEN, INK, ORANGE, QUIET, SKY, VERMILION, Drawing  # noqa: E402
+from .bounds import flops_a_byte, moved
+from .pages import IDEAS
+from .requests import BANKS, LANES, SECTOR, WORD, Request, sectors, words_of_parts
+from .sketches import formats, fragments, implicit_gemm, pipeline
+from .svg import FAINT, GREEN, INK, ORANGE, QUIET, SKY, VERMILION, Drawing
 
+ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "pictures" / "gpu"
 RECORD = ROOT / "benchmarks" / "results" / "gpu_traffic.json"
 LINE = 4 * SECTOR  # a cache line

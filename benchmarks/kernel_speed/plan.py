@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gpu_figures import HELD
-from gpu_layers import Layer, layers
-from gpu_operations import OPERATIONS
+from .layers import Layer, layers
+from .operations import OPERATIONS
+from .report import HELD
 
 PATIENCE = 60  # seconds without a word, after which a row is given up
 LEAST = 1  # second that a row is worth beginning for
@@ -23,7 +23,7 @@ class Task:
     Attributes
     ----------
     operation : str
-        Of gpu_operations.OPERATIONS.
+        Of operations.OPERATIONS.
     layer : Layer
     dtype : str
     networks : tuple of (name, times)
@@ -70,7 +70,7 @@ class Died(Exception):
 
 
 class Measures(Protocol):
-    """What measures rows: gpu_worker.Worker."""
+    """What measures rows: worker.Worker."""
 
     def measure(self, task: Task, given_up: Mapping[str, str], patience: float) -> dict[str, Any]: ...
 

@@ -6,16 +6,17 @@ import contextlib
 import sys
 from pathlib import Path
 
-import gpu_peers
 import numpy as np
-from gpu_worker import Unavailable
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from .peers import Peers
+from .worker import Unavailable
+
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
 from emulated import launcher, needs_compiler
 
 
 class Emulated:
-    """The methods of gpu_device.Gpu, over NumPy's arrays.
+    """The methods of hardware.Gpu, over NumPy's arrays.
 
     Raises
     ------
@@ -35,7 +36,7 @@ class Emulated:
         with contextlib.suppress(ImportError):
             import torch
 
-            self.peers = gpu_peers.Peers(torch, np)
+            self.peers = Peers(torch, np)
 
     def poisoned(self) -> contextlib.AbstractContextManager[None]:
         """It gives out no other arrays."""

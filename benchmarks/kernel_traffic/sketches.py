@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from svg import BLUE, FAINT, GREEN, INK, ORANGE, PAPER, QUIET, SKY, VERMILION, Drawing
+from .svg import BLUE, FAINT, GREEN, INK, ORANGE, PAPER, QUIET, SKY, VERMILION, Drawing
 
 __all__ = ["formats", "fragments", "implicit_gemm", "pipeline"]
 

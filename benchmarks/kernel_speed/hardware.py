@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-import gpu_peers
-import gpu_rows
-import gpu_timing
-
 from minicnn.backend.cupy_device import CupyDevice
 from minicnn.backend.launch import Launcher
+
+from .peers import Peers
+from .rows import TOLERANCE
+from .timing import Call, Stopwatch
 
 SAMPLES = 10
 SIDE = 8192  # of the matrices whose product is the limit: 1.1 TFLOP
@@ -47,10 +47,10 @@ class Gpu:
         self.xp = cupy
         self.on = Launcher(self.device)
         self.torch = _torch()
-        self.peers = gpu_peers.Peers(self.torch, cupy) if self.torch else None
+        self.peers = Peers(self.torch, cupy) if self.torch else None
         self.random = cupy.random.default_rng(0)
         self.cache = cupy.cuda.Device().attributes["L2CacheSize"]
-        self.stopwatch = gpu_timing.Stopwatch(cupy, self.cache)
+        self.stopwatch = Stopwatch(cupy, self.cache)
 
     @contextlib.contextmanager
     def poisoned(self) -> Iterator[None]:
@@ -61,7 +61,7 @@ class Gpu:
         finally:
             self.device.poison = False
 
-    def seconds(self, call: gpu_timing.Call) -> float:
+    def seconds(self, call: Call) -> float:
         return self.stopwatch.seconds(call)
 
     def synchronize(self) -> None:
@@ -105,7 +105,7 @@ class Gpu:
         calls = {"fp32": lambda: self.xp.matmul(a, b, out=out), **self._other_products(a, b)}
         products = {
             f"{unit}_tflops": 2 * SIDE**3 / self._median(calls[unit]) / 1e12 if unit in calls else None
-            for unit in gpu_rows.TOLERANCE
+            for unit in TOLERANCE
         }
         return {**products, "copy_gbs": self._copy()}
 
@@ -114,13 +114,13 @@ class Gpu:
         target = self.xp.empty_like(source)
         return 2 * COPIED / self._median(lambda: self.xp.copyto(target, source)) / 1e9
 
-    def _other_products(self, a: Any, b: Any) -> dict[str, gpu_timing.Call]:
+    def _other_products(self, a: Any, b: Any) -> dict[str, Call]:
         torch = self.torch
         if not torch:
             halves = a.astype("float16"), b.astype("float16")
             return {"fp16": lambda: self.xp.matmul(*halves)}
 
-        def product(dtype: Any) -> gpu_timing.Call:
+        def product(dtype: Any) -> Call:
             x, y = (torch.from_dlpack(array).to(dtype) for array in (a, b))
             out = torch.empty_like(x)
 
@@ -133,7 +133,7 @@ class Gpu:
         types = {"tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         return {unit: product(dtype) for unit, dtype in types.items()}
 
-    def _median(self, call: gpu_timing.Call) -> float:
+    def _median(self, call: Call) -> float:
         call()
         return median(self.seconds(call) for _ in range(SAMPLES))
 

@@ -8,16 +8,16 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from gpu_layers import Layer
-from gpu_peers import UNITS, Calls, Peers
-from gpu_rows import Case
-
 from minicnn.geometry import Window2d
+
+from .layers import Layer
+from .peers import UNITS, Calls, Peers
+from .rows import Case
 
 Array = Any
 
 OPERATIONS: dict[str, Operation] = {}
-"""By the name of their rows; gpu_operations.py fills it."""
+"""By the name of their rows; operations.py fills it."""
 
 
 @dataclass(frozen=True)

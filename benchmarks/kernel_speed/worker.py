@@ -14,13 +14,13 @@ from concurrent.futures import ProcessPoolExecutor, wait
 from multiprocessing.connection import Connection
 from typing import Any
 
-import gpu_device
-from gpu_operations import OPERATIONS
-from gpu_plan import Died, Task
-from gpu_rows import line, measure
-
 from minicnn.backend import cupy_device
 from minicnn.backend.cuda_source import kernel
+
+from .hardware import Gpu
+from .operations import OPERATIONS
+from .plan import Died, Task
+from .rows import line, measure
 
 START = 120  # seconds that a process may take to be ready: it imports, and measures the device's peaks
 
@@ -46,7 +46,7 @@ def row_of(
 def serve(connection: Connection, batch: int) -> None:
     """What the process does: measures the device, then one task after another, until its parent has no more."""
     try:
-        device = gpu_device.Gpu()
+        device = Gpu()
         ready = {"device": device.described(), "versions": device.versions(), "peaks": device.peaks()}
     except Exception as error:
         connection.send(("unavailable", line(error)))

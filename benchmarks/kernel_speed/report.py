@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from gpu_layers import layers
+from .layers import layers
 
 Row = dict[str, Any]
 Figure = tuple[str, str, str, bool]

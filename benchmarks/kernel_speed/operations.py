@@ -1,6 +1,6 @@
 """Every operation of the ladders on a layer: its arrays, its versions, what is right, and PyTorch's way to it.
 
-One function an operation draws the arrays and returns the :class:`~gpu_rows.Case`.  Its FLOPs are those that the
+One function an operation draws the arrays and returns the :class:`~rows.Case`.  Its FLOPs are those that the
 kernel's header counts, its bytes the least: each input read and each output written once.
 """
 
@@ -10,13 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import gpu_oracles as oracles
-from gpu_bench import OPERATIONS, Bench, host, operation
-from gpu_layers import Layer
-from gpu_peers import UNITS, Calls, Peers
-from gpu_rows import Case
-
 from minicnn.geometry import Window2d
+
+from . import oracles
+from .bench import OPERATIONS, Bench, host, operation
+from .layers import Layer
+from .peers import UNITS, Calls, Peers
+from .rows import Case
 
 __all__ = ["OPERATIONS"]
 

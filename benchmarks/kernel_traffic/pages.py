@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-import gpu_figures  # noqa: E402  (they are found only now)
-from gpu_bounds import SECTOR, Bound, moved  # noqa: E402
+from kernel_speed import report
 
+from .bounds import SECTOR, Bound, moved
+
+ROOT = Path(__file__).parents[2]
 FOLDER = "docs/convolution_on_the_gpu"
 RESULTS = ROOT / "benchmarks" / "results"
 FILES = {
@@ -234,7 +233,7 @@ def _of_definition(found: dict[str, Any], version: str) -> float:
 def _measured(version: str) -> str:
     if not (RESULTS / "gpu_ladder.json").exists():
         return "not yet"
-    rows = gpu_figures.summary(_record("gpu_ladder")["results"]["rows"])
+    rows = report.summary(_record("gpu_ladder")["results"]["rows"])
     for operation, name, _, percent, *_ in rows:
         if operation.startswith("conv2d_forward") and name == version and math.isfinite(percent):
             return f"{percent:.0f} %"

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-import gpu_timing
+from .timing import Call, in_turns
 
 Array = Any
-Call = gpu_timing.Call
 
 TOLERANCE = {"fp32": 1e-4, "tf32": 2e-3, "bf16": 1e-2, "fp16": 2e-3}
 """How far a result may be from float64's, as a part of its norm: by the numbers that are multiplied."""
@@ -70,7 +69,7 @@ def measure(
     Parameters
     ----------
     case : Case
-    device : gpu_device.Gpu, or what has the same methods
+    device : hardware.Gpu, or what has the same methods
     trying : callable
         Is told the name of each version and peer before it is called for the first time: it may be its end.
     given_up : mapping
@@ -96,7 +95,7 @@ def measure(
             device.synchronize()  # raises, if the GPU cannot go on
     if device.seconds:
         trying("turns")
-        for name, samples in gpu_timing.in_turns(right, device.seconds).items():
+        for name, samples in in_turns(right, device.seconds).items():
             results[name]["samples_us"] = [rounded(1e6 * sample) for sample in samples]
     versions = {name: results[name] for name in case.versions}
     peers = {name: results[name] for name, _ in case.peers}
