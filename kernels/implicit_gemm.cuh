@@ -193,16 +193,6 @@ __device__ __forceinline__ void copy_async(T* to, const T* from) {
   }
 }
 
-// kVector floats rounded where they are.
-template <int kVector>
-__device__ __forceinline__ void round_to_tf32(float* numbers) {
-  auto& vector = *reinterpret_cast<Vector<float, kVector>*>(numbers);
-  Vector<float, kVector> rounded = vector;
-#pragma unroll
-  for (float& number : rounded.at) number = __uint_as_float(to_tf32(number));
-  vector = rounded;
-}
-
 // The tail of all three convolutions: D in memory, rows `stride` apart, after the bias of its column and
 // ReLU.
 template <typename T, typename Index>
@@ -289,17 +279,8 @@ struct Gather {
     return operand.row(first + l * kStep);
   }
 
-  // Calls visit(row in the tile, place in the tile) for each of this thread's vectors.
-  template <typename Visit>
-  __device__ __forceinline__ void own(Visit visit) const {
-#pragma unroll
-    for (int l = 0; l < kLoads; ++l) {
-      kAlongDepth ? visit(line + l * kStep, place) : visit(place, line + l * kStep);
-    }
-  }
-
-  // Calls put(row in the tile, place in the tile, address) for each of them, for the tile at `kk` of the
-  // depth.
+  // Calls put(row in the tile, place in the tile, address) for each of this thread's vectors, for the tile at
+  // `kk` of the depth.
   template <typename Put>
   __device__ __forceinline__ void each(int kk, int depth_end, Put put) const {
     if constexpr (kAlongDepth) {
@@ -512,9 +493,7 @@ __device__ __forceinline__ void product_vectors(const A& a, const B& b, const Ex
 // v6, v7, v8: a pipeline
 
 // Tiles of A and B in shared memory in 2 or 4 stages, 256 bytes of the depth in all: one is computed with
-// while cp.async copies the next ones in, so that a copy has kStages - 1 tiles' time to arrive.  kRound
-// rounds floats to TF32 as they arrive: done by the thread that copied them, which sees them before the
-// barrier shows them to all.
+// while cp.async copies the next ones in, so that a copy has kStages - 1 tiles' time to arrive.
 template <typename A, typename B, int kTileM, int kTileN, int kDepth_ = 0>
 struct Pipeline {
   using T = typename A::T;
@@ -527,7 +506,7 @@ struct Pipeline {
   static constexpr int kBytes = kStages * kStage * static_cast<int>(sizeof(T));
 
   // Calls multiply(tile_a, tile_b) for each tile of the depth in turn.
-  template <int kVector, bool kRound, typename Multiply>
+  template <int kVector, typename Multiply>
   static __device__ __forceinline__ void run(const A& a, const B& b, const Extent& extent,
                                              const Corner& corner, T* shared, Multiply multiply) {
     const Gather<A, kTileM, kDepth, kThreads, kVector> gather_a(a, corner.row, extent.rows);
@@ -551,10 +530,6 @@ struct Pipeline {
       const TileA tile_a{stage_of(step)};
       const TileB tile_b{stage_of(step) + TileA::kSize};
       cp_async_wait<kStages - 2>();  // what this thread copied for this step is there
-      if constexpr (kRound) {
-        gather_a.own([&](int i, int k) { round_to_tf32<kVector>(tile_a.at(i, k)); });
-        gather_b.own([&](int j, int k) { round_to_tf32<kVector>(tile_b.at(j, k)); });
-      }
       __syncthreads();  // what all copied is there; and all are done with the stage that is filled next
       fetch(step + kStages - 1);
       multiply(tile_a, tile_b);
@@ -581,7 +556,7 @@ __device__ __forceinline__ void product_pipeline(const A& a, const B& b, const E
   const auto step = [&](const TileA& tile_a, const TileB& tile_b) {
     multiply<P::kDepth>(sum, tile_a, rows_a, tile_b, rows_b);
   };
-  P::template run<kVector, false>(a, b, extent, corner, shared, step);
+  P::template run<kVector>(a, b, extent, corner, shared, step);
   store_sums<A, B>(sum, rows_a, rows_b, corner, extent, tail);
 }
 
@@ -602,6 +577,9 @@ __device__ __forceinline__ void mma(float (&d)[4], const unsigned (&a)[4], unsig
 // with the registers b0, b1 of the one and then of the other, for an mma takes them from neighbouring
 // registers.  By one instruction where the tile lies as the fragment does, or where 2-byte elements can
 // be transposed on the way; by four reads of a float else, of 4 places × 8 rows in different banks.
+// Floats are rounded to TF32 in the lane that will multiply them: that is done again in each warp that
+// reads a number, but to round it once, where it lies, would be one more read and write of every tile, and
+// shared memory is what these versions wait for.
 template <bool kOfB, typename T, int kRows, int kDepth, bool kAlongDepth>
 __device__ __forceinline__ void load_fragment(unsigned (&fragment)[4],
                                               const Tile<T, kRows, kDepth, kAlongDepth>& tile, int row,
@@ -619,12 +597,16 @@ __device__ __forceinline__ void load_fragment(unsigned (&fragment)[4],
 #pragma unroll
     for (int q = 0; q < 4; ++q) fragment[q] = __float_as_uint(*in_quarter(q, lane / 4, lane % 4));
   }
+  if constexpr (sizeof(T) == 4) {
+#pragma unroll
+    for (unsigned& number : fragment) number = to_tf32(number);
+  }
 }
 
 // v7, v8: tensor cores.  The pipeline of v6; a warp computes 64 × 32 sums, as 4 × 4 products of 16 × 8.
 // For 32 bytes of the depth it reads 4 + 2 fragments and issues 16 mma: 16,384 multiply-adds of floats as
-// TF32, twice as many of 16-bit numbers, by 42 instructions in all (counted in sm_90's machine code).  v6
-// needs 32 · 18.
+// TF32, twice as many of 16-bit numbers, by 91 and by 42 instructions in all (counted in sm_90's machine
+// code; 48 are the rounding of 24 registers).  v6 needs 32 · 18.
 template <int kTileM, int kTileN, int kVector, int kDepth = 0, typename A, typename B, typename Tail>
 __device__ __forceinline__ void product_tensor_cores(const A& a, const B& b, const Extent& extent,
                                                      const Tail& tail, typename A::T* shared) {
@@ -632,7 +614,6 @@ __device__ __forceinline__ void product_tensor_cores(const A& a, const B& b, con
   using P = Pipeline<A, B, kTileM, kTileN, kDepth>;
   using TileA = typename P::TileA;
   using TileB = typename P::TileB;
-  constexpr bool kRound = sizeof(T) == 4;
   constexpr int kAcross = kTileN / 32, kStep = 32 / static_cast<int>(sizeof(T));
   const Corner corner(extent, kTileM, kTileN);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -655,7 +636,7 @@ __device__ __forceinline__ void product_tensor_cores(const A& a, const B& b, con
       }
     }
   };
-  P::template run<kVector, kRound>(a, b, extent, corner, shared, step);
+  P::template run<kVector>(a, b, extent, corner, shared, step);
 #pragma unroll
   for (int i = 0; i < 4; ++i)
 #pragma unroll

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-
 MICROSECOND = 1e-6  # that an event takes the GPU
 
 

@@ -289,6 +289,20 @@ def test_the_workspace_bounds_the_columns(images_at_once, expected):
     np.testing.assert_array_equal(first(y), conv.conv2d(first(x), first(w), padding=1, algorithm="direct"))
 
 
+def test_images_of_an_odd_size_one_at_a_time():
+    """The second of them begins 12 bytes beyond a multiple of 16, where no kernel may."""
+    x, w, g = images((3, 5, 5, 3)), images((2, 3, 3, 3), seed=2), images((3, 3, 3, 2), seed=3)
+    on = launcher()
+    y = im2col_conv2d(on, x, w, workspace=1)
+    np.testing.assert_array_equal(first(y), conv.conv2d(first(x), first(w), algorithm="direct"))
+    dx = im2col_conv2d_backward_data(on, g, w, x.shape, workspace=1)
+    expected = conv.conv2d_backward_data(first(g), first(w), (3, 3, 5, 5), algorithm="direct")
+    np.testing.assert_array_equal(first(dx), expected)
+    dw = im2col_conv2d_backward_weight(on, x, g, 3, workspace=1)
+    expected = conv.conv2d_backward_weight(first(x), first(g), 3, algorithm="direct")
+    np.testing.assert_array_equal(first(dw), expected)
+
+
 def test_a_1x1_convolution_unfolds_nothing():
     x, w, g = images((2, 3, 5, 4)), images((3, 1, 1, 4)), images((2, 3, 5, 3))
     with patch.object(on := launcher(), "launch") as launch:
@@ -355,6 +369,16 @@ X, W, COLUMNS = (
         (
             lambda on: im2col_conv2d_backward_data(on, X, W, X.shape, groups=2),
             r"g must have the output's shape \(2, 2, 2, 4\), got \(2, 4, 4, 6\)",
+        ),
+        (
+            lambda on: im2col_conv2d(on, X, W, groups=2, out=np.ones((2, 2, 2, 8), np.float32)[..., ::2]),
+            r"im2col_conv2d: out must be C-contiguous, got strides \(128, 64, 32, 8\)",
+        ),
+        (
+            lambda on: im2col_conv2d_backward_weight(
+                on, X, X[:, :2, :2, :4], 3, groups=2, out=np.ones((4, 3, 3, 6), np.float32)[..., ::2]
+            ),
+            r"im2col_conv2d_backward_weight: out must be C-contiguous, got strides \(216, 72, 24, 8\)",
         ),
     ],
 )

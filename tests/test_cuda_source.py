@@ -35,8 +35,8 @@ def test_a_kernel_and_its_contract():
 
 def test_parameters():
     assert kernel("scale_v1").parameters == (
-        Parameter("x", "T", pointer=True, const=True, shape=("N", "C")),
-        Parameter("y", "T", pointer=True, shape=("N", "C")),
+        Parameter("x", "T", pointer=True, const=True, shape=("N", "C"), restrict=True),
+        Parameter("y", "T", pointer=True, shape=("N", "C"), restrict=True),
         Parameter("size", "Index"),
         Parameter("by", "float"),
     )

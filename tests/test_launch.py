@@ -335,12 +335,13 @@ class FakeCupy:
             id = 0
             compute_capability = "90"
             attributes = {"MultiProcessorCount": 7, "MaxSharedMemoryPerBlockOptin": 100_000}  # noqa: RUF012
+            current = 1
 
             def __enter__(self):
-                return self
+                type(self).current = self.id
 
             def __exit__(self, *error):
-                return False
+                type(self).current = 1
 
     class RawModule:
         made = 0
@@ -351,9 +352,21 @@ class FakeCupy:
                 self.code = file.read()
 
         def get_function(self, name):
-            function = type("Function", (), {"shared_size_bytes": 1000, "max_dynamic_shared_size_bytes": 0})()
-            function.code, function.name = self.code, name
-            return function
+            return FakeCupy.RawKernel(self.code, name)
+
+    class RawKernel:
+        """Of the device that is current when it is called, as CuPy's; it takes what every CuPy 14 takes."""
+
+        shared_size_bytes = 1000
+        made = {}  # noqa: RUF012
+
+        def __init__(self, code, name):
+            self.code, self.name, self.started = code, name, []
+            self.made[name] = self
+
+        def __call__(self, grid, block, args, *, shared_mem=0):
+            assert not any(isinstance(one, np.void) for one in args), "14.0 has no room for 64 bytes in a scalar"
+            self.started.append((FakeCupy.cuda.Device.current, grid, block, args, shared_mem))
 
     @staticmethod
     def empty(shape, dtype):
@@ -366,6 +379,7 @@ class FakeCupy:
 def cupy(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cupy", FakeCupy)
     monkeypatch.setattr(FakeCupy.RawModule, "made", 0)
+    monkeypatch.setattr(FakeCupy.RawKernel, "made", {})
     return FakeCupy
 
 
@@ -384,10 +398,28 @@ def test_the_gpu_is_a_device(cupy, compiler):
 def test_a_function_is_compiled_and_loaded_once_with_all_the_shared_memory_there_is(cupy, compiler):
     device = cupy_device.CupyDevice()
     function = device.function(kernel("scale_v1"), "scale_v1<float, int>")
-    assert (function.code, function.name) == (b"code 1", "_Z1")
-    assert function.max_dynamic_shared_size_bytes == 99_000
     assert device.function(kernel("scale_v1"), "scale_v1<float, int>") is function
     assert FakeCupy.RawModule.made == 1
+    made = FakeCupy.RawKernel.made["_Z1"]
+    assert made.code == b"code 1"
+    assert made.max_dynamic_shared_size_bytes == 99_000
+
+
+def test_a_kernel_starts_on_the_device_of_its_arrays_with_structs_every_cupy_takes(
+    cupy, compiler, monkeypatch
+):
+    monkeypatch.setattr(cupy_device.CupyDevice, "address", lambda self, array: array.ctypes.data)
+    on = Launcher(cupy_device.CupyDevice())
+    x, y = (on.empty(shape, np.dtype(dtype)) for shape, dtype in (((2, 3, 4), "f2"), ((2,), "f4")))
+    on.launch("spread_v1", (3,), (32,), x, None, y, 0.5, {"N": 2, "G": 1}, True, shared=8)
+    ((current, grid, block, arguments, shared),) = FakeCupy.RawKernel.made["_Z1"].started
+    assert (current, grid, block, shared) == (0, (3,), (32,), 8)
+    assert arguments[0] is x
+    assert arguments[1] is None
+    shape = arguments[4]
+    assert (type(shape), shape.shape) == (np.ndarray, ())
+    assert shape.tobytes() == np.array([2, 1], np.int32).tobytes()
+    assert [type(one) for one in (arguments[3], arguments[5])] == [np.float32, np.bool_]
 
 
 def test_no_cupy_no_gpu_and_a_gpu_too_old(cupy, monkeypatch):

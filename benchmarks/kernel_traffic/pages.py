@@ -63,7 +63,7 @@ CODE: dict[str, list[Place]] = {
     "v8": [(GEMM, "struct RowMajor", "Vector<T, kCount> rounded", "a NaN stays\n    }")],
 }
 WARP_TILES: list[Place] = [(GEMM, "void product_pipeline(", "const int warp =", "const Share<8>")]
-ROUNDING: list[Place] = [(GEMM, "void round_to_tf32(", "auto& vector", "vector = rounded")]
+ROUNDING: list[Place] = [("ptx.cuh", "unsigned to_tf32(", "const bool finite", "return finite")]
 MMA: list[Place] = [(GEMM, "// v7 and v8: tensor cores", "void mma(", "mma_m16n8k16_bf16(d, a, b0, b1);\n}")]
 
 

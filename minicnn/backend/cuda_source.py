@@ -51,8 +51,8 @@ class Parameter:
     name : str
     type : str
         Of a pointer, what it points to; it may be one of the kernel's template parameters.
-    pointer, const, optional : bool
-        `optional`: the comment says "or null".
+    pointer, const, optional, restrict : bool
+        `optional`: the comment says "or null".  `restrict`: ``__restrict__``, it shares no memory with others.
     shape : tuple of str, or None
         The sizes in the comment beside a pointer, ``[N, C/G]`` → ``("N", "C/G")``.
     """
@@ -63,6 +63,7 @@ class Parameter:
     const: bool = False
     shape: tuple[str, ...] | None = None
     optional: bool = False
+    restrict: bool = False
 
 
 @dataclass(frozen=True)
@@ -315,4 +316,4 @@ def _parameter(declaration: str, comment: str, place: str) -> Parameter:
     if shape is None:
         raise ValueError(f"{place}: the pointer {name} needs its shape beside it, // [N, H, W, C]")
     sizes = tuple(size.strip() for size in shape[1].split(","))
-    return Parameter(name, type_, True, const, sizes, "or null" in comment)
+    return Parameter(name, type_, True, const, sizes, "or null" in comment, "__restrict__" in declaration)

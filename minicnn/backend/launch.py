@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,7 +130,7 @@ class Launcher:
         TypeError
             If the number of arguments, the kind of one or an array's dtype is not the signature's.
         ValueError
-            If an array's rank, sizes or memory layout is wrong, a number does not fit its type, the kernel has no
+            If an array's rank, sizes or memory layout is wrong, two share what one alone may have, a number does not fit its type, the kernel has no
             such instance, or the device cannot run it: naming kernel, parameter, rule and value.
         """
         found = kernel(name)
@@ -139,6 +140,7 @@ class Launcher:
             for parameter, argument in zip(found.parameters, arguments, strict=True)
         )
         _check_sizes(found, arguments)
+        self._check_apart(found, arguments)
         self._check_device(found, grid, block, shared)
         if 0 not in grid:  # nothing to do, which CUDA would call an error
             self.device.function(found, expression)(tuple(grid), tuple(block), packed, shared_mem=shared)
@@ -181,6 +183,20 @@ class Launcher:
                 f"{what} must begin at a multiple of {ALIGNMENT} bytes, as a copy does, got {beyond} bytes beyond one"
             )
         return array
+
+    def _check_apart(self, found: Kernel, arguments: Sequence[Any]) -> None:
+        """Hold to ``__restrict__``: what is written so is no other array's memory."""
+        places = [
+            (parameter, self.device.address(array), array.nbytes)
+            for parameter, array in zip(found.parameters, arguments, strict=True)
+            if parameter.pointer and array is not None
+        ]
+        for (one, start, size), (other, begin, length) in combinations(places, 2):
+            written = not (one.const and other.const)
+            if written and (one.restrict or other.restrict) and start < begin + length and begin < start + size:
+                raise ValueError(
+                    f"{found.name}: {one.name} and {other.name} must not share memory, for one of them is written"
+                )
 
     def _check_device(self, found: Kernel, grid: Sequence[int], block: Sequence[int], shared: int) -> None:
         device = self.device
@@ -322,6 +338,11 @@ def _check_sizes(found: Kernel, arguments: Sequence[Any]) -> None:
             for name, size in zip(parameter.shape or (), argument.shape, strict=True):
                 if name.isidentifier():
                     check(name, size, f"{parameter.name} {argument.shape}")
+                elif name.isdecimal() and size != int(name):
+                    raise ValueError(
+                        f"{found.name}: {parameter.name} must have the axes [{', '.join(parameter.shape or ())}], "
+                        f"got shape {argument.shape}"
+                    )
         elif isinstance(argument, Mapping):
             for name, size in argument.items():
                 check(name, size, f"{parameter.name}.{name}")

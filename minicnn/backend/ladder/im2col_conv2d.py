@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...geometry import Pair, Window2d
+from ..launch import ALIGNMENT
 from .arguments import ceil_div
 from .col2im import col2im
 from .im2col import im2col
@@ -109,7 +110,10 @@ def im2col_conv2d_backward_data(
             dx[some] = columns.reshape(dx[some].shape)
         else:
             geometry = window.kernel, window.stride, window.padding, window.dilation
-            col2im(on, columns, dx[some].shape, *geometry, version=version, out=dx[some])
+            out = dx[some] if _is_aligned(on, dx[some]) else None
+            folded = col2im(on, columns, dx[some].shape, *geometry, version=version, out=out)
+            if out is None:
+                dx[some] = folded
     return dx
 
 
@@ -193,7 +197,12 @@ def _columns(on: Any, x: Array, window: Window2d, groups: int, version: str | No
     if _are_pixels(window, groups):
         return _rows(x, 1)
     geometry = window.kernel, window.stride, window.padding, window.dilation
-    return im2col(on, x, *geometry, groups, version=version)
+    return im2col(on, x if _is_aligned(on, x) else x.copy(), *geometry, groups, version=version)
+
+
+def _is_aligned(on: Any, images: Array) -> bool:
+    """Whether kernels can take them as they are: some images of an odd number of elements may begin anywhere."""
+    return on.device.address(images) % ALIGNMENT == 0
 
 
 def _rows(pixels: Array, groups: int) -> Array:

@@ -83,12 +83,16 @@ def checked_result(on: Any, op: str, shape: tuple[int, ...], dtype: Any, out: Ar
     Raises
     ------
     ValueError
-        If `out` has another shape or dtype.
+        If `out` has another shape or dtype, or is not C-contiguous.
     """
     if out is None:
         return on.empty(shape, dtype)
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(f"{op}: out must be {dtype} of shape {shape}, got {out.dtype} of shape {out.shape}")
+    if not out.flags.c_contiguous:  # a reshaped one would be a copy, and what is written there lost
+        raise ValueError(
+            f"{op}: out must be C-contiguous, got strides {out.strides} of shape {out.shape}"
+        )
     return out
 
 
