@@ -46,8 +46,8 @@
 //   batch_norm_backward_v4_partial  16 bytes a thread, no idle lanes; then v3_merge
 //   batch_norm_backward_v4_dx       16 bytes a thread, which stays with its channels
 #include "common.cuh"
-#include "numbers.cuh"
 #include "reduce.cuh"
+#include "vector.cuh"
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
@@ -581,9 +581,8 @@ __global__ void __launch_bounds__(kThreads) batch_norm_backward_v4_partial(
 }
 
 // v4, its last kernel: 16 bytes a thread, which stays with its channels, as inference_v2.  dx is a line in g
-// and
-//     x, slope · g + of_x · (x − μ) + constant, with three numbers a channel: 5 FLOPs and no division, v2_dx
-//     has 7 and two roots and divisions.
+//     and x, slope · g + of_x · (x − μ) + constant, with three numbers a channel: 5 FLOPs and no division,
+//     where v2_dx has 7, a root and two divisions.
 // instances: <float, int, 1>, <float, int, 4>, <float, long long, 1>, <float, long long, 4>,
 //            <__half, int, 8>, <__nv_bfloat16, int, 8>
 // budget: 64 registers, 0 B shared

@@ -1,6 +1,8 @@
-// common.cuh: what every kernel may use: the shapes passed by value, index arithmetic, and one way to read a number.
+// common.cuh: what every kernel may use: the shapes passed by value, index arithmetic, and one way to read a
+// number.
 //
-// The structs hold ints only, so that the host can pack them from their field names alone (minicnn/backend/launch.py).
+// The structs hold ints only, so that the host can pack them from their field names alone
+// (minicnn/backend/launch.py).
 #pragma once
 
 #include <cuda_bf16.h>
@@ -47,10 +49,11 @@ struct Pool2d {
 };
 
 constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;  // of a warp, for shuffles
 
 __host__ __device__ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-// The place of this thread among all of the grid's, and how many there are: the two ends of a grid-stride loop.
+// The place of this thread among all of the grid's, and how many there are.
 template <typename Index>
 __device__ __forceinline__ Index thread_in_grid() {
   return static_cast<Index>(blockIdx.x) * static_cast<Index>(blockDim.x) + static_cast<Index>(threadIdx.x);

@@ -53,10 +53,10 @@ struct Forward {
 // budget: 64 registers, 0 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4) conv2d_forward_v1(const T* __restrict__ x,  // [N, H, W, C]
-                                                         const T* __restrict__ w,  // [K, R, S, C/G]
-                                                         const T* __restrict__ b,  // [K] or null
-                                                         T* __restrict__ y,        // [N, P, Q, K]
-                                                         Conv2d conv, bool relu) {
+                                                            const T* __restrict__ w,  // [K, R, S, C/G]
+                                                            const T* __restrict__ b,  // [K] or null
+                                                            T* __restrict__ y,        // [N, P, Q, K]
+                                                            Conv2d conv, bool relu) {
   const Index i = thread_in_grid<Index>();
   const int windows = conv.P * conv.Q;  // of an image
   if (i >= static_cast<Index>(conv.N) * windows * conv.K) return;
@@ -85,10 +85,10 @@ __global__ void __launch_bounds__(256, 4) conv2d_forward_v1(const T* __restrict_
 // budget: 64 registers, 0 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4) conv2d_forward_v2(const T* __restrict__ x,  // [N, H, W, C]
-                                                         const T* __restrict__ w,  // [K, R, S, C/G]
-                                                         const T* __restrict__ b,  // [K] or null
-                                                         T* __restrict__ y,        // [N, P, Q, K]
-                                                         Conv2d conv, bool relu) {
+                                                            const T* __restrict__ w,  // [K, R, S, C/G]
+                                                            const T* __restrict__ b,  // [K] or null
+                                                            T* __restrict__ y,        // [N, P, Q, K]
+                                                            Conv2d conv, bool relu) {
   const Index i = static_cast<Index>(blockIdx.x) * (blockDim.x / kWarp) + threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
   const int windows = conv.N * conv.P * conv.Q;
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(256, 4) conv2d_forward_v2(const T* __restrict_
       for (int c = lane; c < channels; c += kWarp) sum[0] += pixel[c] * kernel[c];
     }
   }
-  for (int apart = kWarp / 2; apart > 0; apart /= 2) sum[0] += __shfl_xor_sync(0xffffffffu, sum[0], apart);
+  for (int apart = kWarp / 2; apart > 0; apart /= 2) sum[0] += __shfl_xor_sync(kAllLanes, sum[0], apart);
   const RowMajor<T, Index> tail{y, conv.K, conv.K, b, relu, 0};
   if (lane == 0) tail(m, k, sum);
 }
@@ -118,10 +118,10 @@ __global__ void __launch_bounds__(256, 4) conv2d_forward_v2(const T* __restrict_
 // budget: 56 registers, 4352 B shared
 template <typename T, typename Index>
 __global__ void __launch_bounds__(256, 4) conv2d_forward_v3(const T* __restrict__ x,  // [N, H, W, C]
-                                                         const T* __restrict__ w,  // [K, R, S, C/G]
-                                                         const T* __restrict__ b,  // [K] or null
-                                                         T* __restrict__ y,        // [N, P, Q, K]
-                                                         Conv2d conv, bool relu) {
+                                                            const T* __restrict__ w,  // [K, R, S, C/G]
+                                                            const T* __restrict__ b,  // [K] or null
+                                                            T* __restrict__ y,        // [N, P, Q, K]
+                                                            Conv2d conv, bool relu) {
   const Forward<T, Index, 0> of(x, w, b, y, conv, relu);
   product_tiles<16>(of.windows, of.kernels, of.extent, of.tail);
 }
@@ -187,9 +187,10 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
 
 // v7: v6's pipeline feeds the tensor cores: by one instruction a warp multiplies 16 × 8 by 8 × 8, 1,024
 //     multiply-adds, where an FMA of its lanes is 32.  x and w are rounded to TF32, 10 bits of mantissa:
-//     each number is wrong by up to 1 in 2,048, while sums stay float.  Steps are of 128 bytes of the
-//     depth, 2 stages, since arithmetic takes less time now beside what comes with a step: 4 · 91
-//     instructions and 172.  Tiles of 128 × 128 take 73,728 B of shared memory.
+//     each number is wrong by up to 1 in 2,048, while sums stay float.  A step is twice as deep, 128 bytes
+//     of the depth in 2 stages: of the instructions of one (sm_90), 4 · 91 multiply, and the 172 that come
+//     with every step, for the copies and the barrier, weigh more now.  Tiles of 128 × 128 take 73,728 B of
+//     shared memory.
 // instances: <float, int, 4, 3, 128, 128, 32>, <float, int, 4, 1, 128, 128, 32>,
 //            <float, int, 4, 0, 128, 128, 32>, <float, int, 4, 3, 128, 64, 32>,
 //            <float, int, 4, 0, 64, 64, 32>, <float, int, 1, 0, 128, 64, 16>,

@@ -606,7 +606,7 @@ __device__ __forceinline__ void load_fragment(unsigned (&fragment)[4],
 // v7, v8: tensor cores.  The pipeline of v6; a warp computes 64 × 32 sums, as 4 × 4 products of 16 × 8.
 // For 32 bytes of the depth it reads 4 + 2 fragments and issues 16 mma: 16,384 multiply-adds of floats as
 // TF32, twice as many of 16-bit numbers, by 91 and by 42 instructions in all (counted in sm_90's machine
-// code; 48 are the rounding of 24 registers).  v6 needs 32 · 18.
+// code; 48 of the 91 round 24 registers).  v6 takes 566 for as many multiply-adds of floats.
 template <int kTileM, int kTileN, int kVector, int kDepth = 0, typename A, typename B, typename Tail>
 __device__ __forceinline__ void product_tensor_cores(const A& a, const B& b, const Extent& extent,
                                                      const Tail& tail, typename A::T* shared) {

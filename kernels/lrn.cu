@@ -27,7 +27,7 @@
 //   lrn_backward_v1   a thread a number, which computes d for each channel whose window it is in
 //   lrn_backward_v2   squares and t of a pixel in shared memory: 1 power a number in place of size + 1
 //   lrn_backward_v3   both sums by warp shuffles, 16 bytes a load, β = ¾ by square roots
-#include "numbers.cuh"
+#include "vector.cuh"
 #include "window.cuh"
 
 __device__ __forceinline__ float power(float d, float exponent) { return powf(d, exponent); }
@@ -139,7 +139,6 @@ template <int kSize, typename Index>
 __device__ __forceinline__ void window_sums(const float (&values)[4], const Lane<Index>& lane,
                                             float (&sums)[4]) {
   constexpr int kHalf = kSize / 2;
-  constexpr unsigned kAllLanes = 0xffffffff;
   static_assert(kSize % 2 == 1 && 2 * kHalf <= 4, "a window and its windows reach one lane further");
   float line[kHalf + 4 + kHalf];
 #pragma unroll

@@ -5,7 +5,7 @@
 //
 //          Max.  indices holds each winner's place h·W + w, as PyTorch has it: of several the first in
 //          row-major order; NaN wins over all else, the last of several.  A window that sees no pixel gives
-//          −∞ and −1. dx of a pixel is the sum of g over the windows whose index it is.
+//          −∞ and −1.  dx of a pixel is the sum of g over the windows whose index it is.
 //
 //          Average.  The divisor counts the samples in the image and its declared padding, or in the image
 //          alone, or is given.  What a ceil-mode window sees beyond the padding never counts.  dx of a pixel
@@ -31,7 +31,7 @@
 //   avg_pool_backward_v1   a thread a number, in the order n, c, h, w; tries all taps
 //   avg_pool_backward_v2   vectors of channels; only the windows over the pixel, one division for a vector
 //   avg_pool_backward_v3   a block a patch of pixels
-#include "numbers.cuh"
+#include "vector.cuh"
 #include "window.cuh"
 
 // One number of images, or the first of a vector of channels.

@@ -8,8 +8,6 @@
 
 #include "common.cuh"
 
-constexpr unsigned kAllLanes = 0xffffffffu;
-
 // The sum over a warp, for every lane.  All lanes must call it.
 template <typename A>
 __device__ __forceinline__ A warp_sum(A value) {

@@ -20,7 +20,7 @@
 //   sgd_v3         16 bytes a thread
 //   sgd_chunks_v1  all parameters of a network, in one buffer, in one launch
 #include "common.cuh"
-#include "numbers.cuh"
+#include "vector.cuh"
 
 // The rule for one element; v is not touched where momentum is 0.
 template <typename T>

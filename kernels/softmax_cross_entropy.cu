@@ -25,8 +25,8 @@
 #include <math_constants.h>
 
 #include "common.cuh"
-#include "numbers.cuh"
 #include "reduce.cuh"
+#include "vector.cuh"
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;

@@ -73,6 +73,7 @@ OTHER = """\
 //
 // Versions:
 //   fill_v1   nothing more
+//   pair_v1   two numbers a row
 
 // v1: all of it.
 // instances: <int>
@@ -81,6 +82,16 @@ template <typename Index>
 __global__ void fill_v1(float* y,  // [N]
                         Index N, unsigned long long seed) {
   for (Index i = 0; i < N; ++i) y[i] = static_cast<float>(seed);
+}
+
+// v1: y may be x.
+// instances: <int>
+// budget: 16 registers, 0 B shared
+template <typename Index>
+__global__ void pair_v1(const float* x,  // [N, 2]
+                        float* y,        // [N, 2]
+                        Index N) {
+  for (Index i = 0; i < 2 * N; ++i) y[i] = x[i];
 }
 """
 

@@ -287,7 +287,7 @@ def test_what_no_instance_is_made_for():
         ({"w": np.empty((8, 3, 6), FLOAT)}, r"input must be \[N, H, W, C\] and weight \[K, R, S, C/groups\]"),
         ({"x": np.empty((1, 4, 4, 0), FLOAT)}, "every size but the batch must be at least 1"),
         ({"x": np.empty((1, 2, 2, 6), FLOAT)}, "the kernel must fit into the padded input"),
-        ({"out": np.empty((1, 2, 2, 5), FLOAT)}, r"out must have shape \(1, 2, 2, 8\), got \(1, 2, 2, 5\)"),
+        ({"out": np.empty((1, 2, 2, 5), FLOAT)}, r"out must .* shape \(1, 2, 2, 8\), got .* \(1, 2, 2, 5\)"),
         ({"x": SimpleNamespace(shape=(2**20, 2**6, 2**6, 6))}, "at most 2147482624 windows, got 40307"),
         ({"x": SimpleNamespace(shape=(1, 2**15, 2**14, 6))}, "at most 2147482624 elements of a padded image"),
     ],

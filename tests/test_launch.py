@@ -108,7 +108,15 @@ def test_an_empty_grid_is_nothing_to_do(on):
 X, Y = floats(3, 5), floats(3, 5)
 BYTES = np.zeros(100, np.uint8)
 SHIFTED = BYTES[-BYTES.ctypes.data % 16 + 4 :][:60].view(np.float32).reshape(3, 5)
+BOTH = floats(5, 8)
 SHAPE = {"N": 2, "G": 1}
+
+
+def test_arrays_side_by_side_and_one_that_a_kernel_may_change_in_place(on):
+    on.launch("scale_v1", (1,), (64,), BOTH[:2], BOTH[2:4], 16, 1.0)
+    x = floats(3, 2)
+    on.launch("pair_v1", (1,), (64,), x, x, 3)
+    assert len(on.device.started) == 2
 
 
 @pytest.mark.parametrize(
@@ -152,6 +160,21 @@ SHAPE = {"N": 2, "G": 1}
             "x must begin at a multiple of 16 bytes, as a copy does, got 4 bytes beyond",
         ),
         ("scale_v1", (X, floats(4, 5), 15, 1.0), {}, ValueError, r"N is 3 in x \(3, 5\) and 4 in y \(4, 5\)"),
+        (
+            "pair_v1",
+            (X, X, 3),
+            {},
+            ValueError,
+            r"pair_v1: x must have the axes \[N, 2\], got shape \(3, 5\)",
+        ),
+        ("scale_v1", (X, X, 15, 1.0), {}, ValueError, "scale_v1: x and y must not share memory, for one of"),
+        (
+            "scale_v1",
+            (BOTH[:3], BOTH[2:], 15, 1.0),
+            {},
+            ValueError,
+            "x and y must not share memory, for one of them is written",
+        ),
         ("scale_v1", ([1.0], Y, 15, 1.0), {}, TypeError, "x must be an array on this device, got list"),
         ("scale_v1", (None, Y, 15, 1.0), {}, TypeError, "x must be an array, got None"),
         ("scale_v1", (X, Y, 15.0, 1.0), {}, TypeError, "size must be an int, got float 15.0"),
@@ -365,7 +388,7 @@ class FakeCupy:
             self.made[name] = self
 
         def __call__(self, grid, block, args, *, shared_mem=0):
-            assert not any(isinstance(one, np.void) for one in args), "14.0 has no room for 64 bytes in a scalar"
+            assert not any(isinstance(one, np.void) for one in args), "14.0 takes no 64 bytes"
             self.started.append((FakeCupy.cuda.Device.current, grid, block, args, shared_mem))
 
     @staticmethod

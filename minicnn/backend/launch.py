@@ -130,8 +130,9 @@ class Launcher:
         TypeError
             If the number of arguments, the kind of one or an array's dtype is not the signature's.
         ValueError
-            If an array's rank, sizes or memory layout is wrong, two share what one alone may have, a number does not fit its type, the kernel has no
-            such instance, or the device cannot run it: naming kernel, parameter, rule and value.
+            If an array's rank, sizes or memory layout is wrong, two arrays share memory that the kernel believes to be
+            one's, a number does not fit its type, the kernel has no such instance, or the device cannot run it: naming
+            kernel, parameter, rule and value.
         """
         found = kernel(name)
         expression, types = _instance(found, arguments, template, grid, block)
@@ -192,8 +193,8 @@ class Launcher:
             if parameter.pointer and array is not None
         ]
         for (one, start, size), (other, begin, length) in combinations(places, 2):
-            written = not (one.const and other.const)
-            if written and (one.restrict or other.restrict) and start < begin + length and begin < start + size:
+            overlap = start < begin + length and begin < start + size
+            if overlap and (one.restrict or other.restrict) and not (one.const and other.const):
                 raise ValueError(
                     f"{found.name}: {one.name} and {other.name} must not share memory, for one of them is written"
                 )

@@ -145,12 +145,11 @@ def _declaration(statement: str, place: Place) -> str:
 
 def _at_top(text: str, wanted: str) -> bool:
     """Whether a character stands outside of all brackets."""
-    depth = 0
-    for character in text:
-        depth += (character in "<([{") - (character in ">)]}")
-        if character == wanted and depth == 0:
-            return True
-    return False
+    for pair in (r"\([^()[\]{}]*\)|\[[^()[\]{}]*\]|\{[^()[\]{}]*\}", "<[^<>]*>"):  # in the first, < and > compare
+        found = 1
+        while found:
+            text, found = re.subn(pair, "", text)
+    return wanted in text
 
 
 def kernel_lines(files: Iterable[Source]) -> dict[str, Place]:

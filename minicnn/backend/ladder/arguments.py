@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ceil_div", "chosen", "flat", "in_rows", "result", "sums_dtype", "vector"]
+__all__ = ["HALVES", "ceil_div", "chosen", "flat", "in_rows", "result", "sums_dtype", "unmade", "vector"]
 
 Array = Any
+
+HALVES = ("float16", "bfloat16")
 
 
 def chosen(op: str, version: str | None, versions: Collection[str], unfit: Mapping[str, str]) -> str:
@@ -56,11 +58,7 @@ def flat(op: str, name: str, array: Array) -> Array:
     ValueError
         If it is not C-contiguous, for then there is no such view.
     """
-    if not array.flags.c_contiguous:
-        raise ValueError(
-            f"{op}: {name} must be C-contiguous, got strides {array.strides} of shape {array.shape}"
-        )
-    return array.reshape(math.prod(array.shape))
+    return _contiguous(op, name, array).reshape(math.prod(array.shape))
 
 
 def in_rows(op: str, name: str, array: Array) -> Array:
@@ -77,19 +75,34 @@ def in_rows(op: str, name: str, array: Array) -> Array:
     return flat(op, name, array).reshape(math.prod(rows), channels)
 
 
-def result(on: Any, op: str, like: Array, out: Array | None) -> Array:
-    """Return `out`, or a new array of the shape and dtype of `like`.
+def result(on: Any, op: str, shape: tuple[int, ...], dtype: Any, out: Array | None) -> Array:
+    """Return `out`, or a new array.
 
     Raises
     ------
     ValueError
-        If `out` has another shape.
+        If `out` has another shape or dtype, or is not C-contiguous.
     """
     if out is None:
-        return on.empty(like.shape, like.dtype)
-    if out.shape != like.shape:
-        raise ValueError(f"{op}: out must have shape {like.shape}, got {out.shape}")
-    return out
+        return on.empty(shape, dtype)
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"{op}: out must be {dtype} of shape {shape}, got {out.dtype} of shape {out.shape}")
+    return _contiguous(op, "out", out)  # a reshaped one would be a copy, and what is written there lost
+
+
+def unmade(dtype: Any, made: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Return why versions made for these dtypes cannot take numbers of `dtype`, of those that cannot.
+
+    Examples
+    --------
+    >>> unmade(np.dtype("float64"), {"v1": ("float32", "float64"), "v2": ("float32",)})
+    {'v2': 'numbers must be float32, got float64'}
+    """
+    return {
+        version: f"numbers must be {' or '.join(dtypes)}, got {dtype}"
+        for version, dtypes in made.items()
+        if dtype.name not in dtypes
+    }
 
 
 def sums_dtype(dtype: Any) -> Any:
@@ -117,3 +130,11 @@ def ceil_div(a: int, b: int) -> int:
     4
     """
     return -(-a // b)
+
+
+def _contiguous(op: str, name: str, array: Array) -> Array:
+    if not array.flags.c_contiguous:
+        raise ValueError(
+            f"{op}: {name} must be C-contiguous, got strides {array.strides} of shape {array.shape}"
+        )
+    return array

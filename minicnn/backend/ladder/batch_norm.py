@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..launch import MAX_GRID
 from .arguments import ceil_div, chosen, in_rows, result, sums_dtype, vector
 
 __all__ = ["LADDER", "batch_norm_backward", "batch_norm_forward", "batch_norm_inference"]
@@ -44,7 +45,7 @@ THREADS = 256  # of a block
 WARP = 32
 BLOCKS = 1024  # a few for each multiprocessor of a large GPU; one number for all GPUs, and so one order of the sums
 ROWS = 8  # that a thread takes at least, if there are as many
-MOST_BLOCKS = 65535  # along a grid's second axis
+MOST_BLOCKS = MAX_GRID[1]  # of rows
 COUNTED = 1 << 24  # ones that a float32 can add up
 
 
@@ -86,7 +87,7 @@ def batch_norm_inference(
         For arrays that do not fit, or a version that cannot do the case.
     """
     op = "batch_norm_inference"
-    rows, y = in_rows(op, "x", x), result(on, op, x, out)
+    rows, y = in_rows(op, "x", x), result(on, op, x.shape, x.dtype, out)
     version = chosen(op, version, LADDER[op], _unfit(rows, no_double=("v2",), vectors="v2"))
     _each_element(
         on, LADDER[op][version][0], rows, rows, in_rows(op, "out", y), w, b, mean, var, *rows.shape, eps, relu
@@ -134,7 +135,7 @@ def batch_norm_forward(
         For arrays that do not fit, one value a channel, or a version that cannot do the case.
     """
     op = "batch_norm_forward"
-    rows, y = in_rows(op, "x", x), result(on, op, x, out)
+    rows, y = in_rows(op, "x", x), result(on, op, x.shape, x.dtype, out)
     count, channels = rows.shape
     if count < 2:
         raise ValueError(f"{op}: training needs more than one value a channel, got x {x.shape}")
@@ -205,7 +206,7 @@ def batch_norm_backward(
     op = "batch_norm_backward"
     if g.shape != x.shape:
         raise ValueError(f"{op}: g must have the shape of x, {x.shape}, got {g.shape}")
-    rows, into = in_rows(op, "x", x), result(on, op, x, out)
+    rows, into = in_rows(op, "x", x), result(on, op, x.shape, x.dtype, out)
     version = chosen(op, version, LADDER[op], _unfit(rows, no_double=("v3", "v4"), vectors="v4"))
     kernels, size, channels = LADDER[op][version], rows.shape, rows.shape[1]
     dw, db = (on.empty((channels,), sums_dtype(x.dtype)) for _ in range(2))

@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from ...geometry import Pair, Window2d
-from .arguments import ceil_div, chosen
-from .window import checked_images, checked_result, conv2d, lanes
+from ..launch import MAX_GRID
+from .arguments import ceil_div, chosen, result
+from .window import checked_images, conv2d, lanes
 
 __all__ = ["LADDER", "col2im"]
 
@@ -18,7 +19,7 @@ LADDER: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 THREADS = 256  # of a block
-MOST_GROUPS = 65535  # that a grid's second axis can count
+MOST_GROUPS = MAX_GRID[1]
 
 
 def col2im(
@@ -71,7 +72,7 @@ def col2im(
         raise ValueError(
             f"{op}: columns must have shape {expected} for images {input_shape}, got {columns.shape}"
         )
-    dx = checked_result(on, op, input_shape, columns.dtype, out)
+    dx = result(on, op, input_shape, columns.dtype, out)
     version = chosen(op, version, LADDER[op], _unfit(window, channels, columns.dtype))
     steps = [s // math.gcd(s, d) for s, d in zip(window.stride, window.dilation, strict=True)]
     pixels, vectors = n * height * width, n * height * width * c // 4

@@ -28,6 +28,7 @@ MOST = 2**31 - 2**10  # what the kernels count with ints, the last tile's end in
 WIDE = 2**31 - 2**10  # elements of an array from which places in it need 64 bits
 PIPELINED = 256  # bytes of the depth in all stages of Pipeline in implicit_gemm.cuh
 OUTPUTS = 64  # a thread's, in kernels whose tile is kTileM × kTileN
+ROUNDING = ("v7",)  # versions that make TF32 of float inputs: taken only where they are asked for
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,18 @@ class Instance:
         )
         return PIPELINED // (depth * itemsize) * lines
 
+    def start(self, on: Any, product: Product, grid: tuple[int, ...], *arguments: Any) -> None:
+        """Start it for a product; the first argument is an array of its elements."""
+        on.launch(
+            self.kernel,
+            grid,
+            (self.threads,),
+            *arguments,
+            shared=self.shared(product, arguments[0].dtype.itemsize),
+            Index=self.index,
+            **self.template,
+        )
+
 
 def problem(
     op: str, window: Window2d, input_shape: tuple[int, ...], weight_shape: tuple[int, ...], groups: int
@@ -147,7 +160,7 @@ def problem(
 
 
 def chosen(
-    on: Any,
+    device: Device,
     op: str,
     version: str | None,
     kernels: Mapping[str, str],
@@ -155,13 +168,12 @@ def chosen(
     window: Window2d,
     arrays: Collection[Array],
     places: int = 0,
-    only_asked: Collection[str] = (),
 ) -> tuple[str, Instance]:
-    """Return the version asked for, or the last one that can do the case, and the instance of its kernel.
+    """Return the version asked for, or the last that can do the case without rounding, and its kernel's instance.
 
     Parameters
     ----------
-    on : Launcher
+    device : Device
     op : str
         The operation, for the error messages.
     version : str or None
@@ -173,8 +185,6 @@ def chosen(
         All of the operation; the first one's dtype is the kernel's ``T``.
     places : int
         How many numbers a thread's own may be counted to, where that is more than an array has elements.
-    only_asked : collection of str
-        Versions that are taken only by their name.
 
     Raises
     ------
@@ -185,9 +195,9 @@ def chosen(
     dtype = next(iter(arrays)).dtype.name
     fit, unfit = {}, {}
     for name, of in kernels.items():
-        instance = fastest(of, dtype, product, window, size > WIDE, on.device)
+        instance = fastest(of, dtype, product, window, size > WIDE, device)
         (fit if isinstance(instance, Instance) else unfit)[name] = instance
-    usual = [name for name in kernels if name not in only_asked]
+    usual = [name for name in kernels if name not in ROUNDING]
     if version is None and not any(name in fit for name in usual):
         raise ValueError(f"{op}: no version can do this: {'; '.join(map(': '.join, unfit.items()))}")
     version = arguments.chosen(op, version, usual if version is None else kernels, unfit)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ...geometry import Window2d
-from .arguments import ceil_div
+from .arguments import ceil_div, result
 from .conv2d import MOST, Product, chosen, problem
 
 __all__ = ["LADDER", "conv2d_backward_data"]
@@ -21,7 +21,6 @@ LADDER: dict[str, dict[str, tuple[str, ...]]] = {
     | {version: (f"{NAME}_v5_turn", f"{NAME}_{version}") for version in TURNED}
 }
 
-ROUNDING = ("v7",)  # float inputs to TF32: taken only where it is asked for
 THREADS = 256  # of a block of v1, v2 and the turn
 SIDE = 32  # of a tile that is turned
 MOST_ROWS = 128  # of a tile of the product
@@ -66,9 +65,7 @@ def conv2d_backward_data(
     """
     shape = tuple(input_shape)
     conv = problem(NAME, window, shape, w.shape, groups)
-    dx = on.empty(shape, g.dtype) if out is None else out
-    if dx.shape != shape:
-        raise ValueError(f"{NAME}: out must have shape {shape}, got {dx.shape}")
+    dx = result(on, NAME, shape, g.dtype, out)
     kernels, channels = conv["K"] // groups, conv["C"] // groups
     (stride_h, stride_w), taps = window.stride, conv["R"] * conv["S"]
     product = Product(
@@ -77,33 +74,14 @@ def conv2d_backward_data(
         depth=taps * kernels,
         vector=kernels & -kernels,
     )
-    version, instance = chosen(
-        on,
-        NAME,
-        version,
-        {name: launched[-1] for name, launched in LADDER[NAME].items()},
-        product,
-        window,
-        (g, w, dx),
-        _places(conv, window),
-        only_asked=ROUNDING,
-    )
+    multiply = {name: launched[-1] for name, launched in LADDER[NAME].items()}
+    arrays, places = (g, w, dx), _places(conv, window)
+    version, instance = chosen(on.device, NAME, version, multiply, product, window, arrays, places)
     if version in TURNED:
         w = _turned(on, w, conv, instance.index)
-    numbers = math.prod(shape)
     tiles = instance.tiles(product), 1, groups * stride_h * stride_w
-    on.launch(
-        instance.kernel,
-        (ceil_div(numbers, THREADS),) if version in NAIVE else tiles,
-        (instance.threads,),
-        g,
-        w,
-        dx,
-        conv,
-        shared=instance.shared(product, g.dtype.itemsize),
-        Index=instance.index,
-        **instance.template,
-    )
+    grid = (ceil_div(math.prod(shape), THREADS),) if version in NAIVE else tiles
+    instance.start(on, product, grid, g, w, dx, conv)
     return dx
 
 
@@ -131,10 +109,8 @@ def _places(conv: dict[str, int], window: Window2d) -> int:
     for what, count in counted.items():
         if count > MOST:
             raise ValueError(f"{NAME}: there must be at most {MOST} {what}, got {count} in {conv}")
-    pixels = max(conv["H"] // stride_h, 1) * max(
-        conv["W"] // stride_w, 1
-    )  # of an image and a residue, at least
-    images = conv["N"] + MOST_ROWS // pixels
+    least = max(conv["H"] // stride_h, 1) * max(conv["W"] // stride_w, 1)  # pixels of an image and a residue
+    images = conv["N"] + MOST_ROWS // least
     last_row = (conv["H"] + conv["pad_h"]) // stride_h
     last_column = (conv["W"] + conv["pad_w"]) // stride_w
     return ((images * conv["P"] + last_row) * conv["Q"] + last_column + 1) * conv["K"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...geometry import Window2d
 from . import arguments
-from .arguments import ceil_div, flat, sums_dtype
+from .arguments import ceil_div, flat, result, sums_dtype
 from .conv2d import Instance, Product, chosen, problem
 
 __all__ = ["LADDER", "conv2d_backward_bias", "conv2d_backward_weight", "parts_of", "workspace"]
@@ -26,7 +26,6 @@ LADDER: dict[str, dict[str, tuple[str, ...]]] = {
     BIAS: {"v1": (f"{BIAS}_v1",), "v2": (f"{BIAS}_v2", SUM)},
 }
 
-ROUNDING = ("v7",)  # float inputs to TF32: taken only where it is asked for
 THREADS = 256  # of a block of the naive versions, of the bias and of the sum
 KERNELS = 32  # of a block of the bias's v2
 BLOCKS = 2  # a multiprocessor's, at least, before the windows are cut no further
@@ -91,28 +90,19 @@ def conv2d_backward_weight(
         along_depth=(False, False),
     )
     arrays = x, g, dw
-    version, instance = _chosen(on.device, version, product, window, arrays)
+    multiply = {name: launched[0] for name, launched in LADDER[WEIGHT].items()}
+    version, instance = chosen(on.device, WEIGHT, version, multiply, product, window, arrays)
     if version in IN_PARTS:
         # However few tiles there are, their parts keep all multiprocessors at work.
-        one = SimpleNamespace(capability=on.device.capability, multiprocessors=1)
-        _, instance = _chosen(one, version, product, window, arrays)
+        one: Any = SimpleNamespace(capability=on.device.capability, multiprocessors=1)
+        _, instance = chosen(one, WEIGHT, version, multiply, product, window, arrays)
         blocks = instance.tiles(product) * groups
         count = parts_of(on, blocks, product.depth) if parts is None else parts
         _in_parts(on, instance, product, arrays, conv, count)
         return dw
-    weights = math.prod(shape)
     tiles = instance.tiles(product), 1, groups
-    on.launch(
-        instance.kernel,
-        (ceil_div(weights, THREADS),) if version in NAIVE else tiles,
-        (instance.threads,),
-        g,
-        x,
-        dw,
-        conv,
-        Index=instance.index,
-        **instance.template,
-    )
+    grid = (ceil_div(math.prod(shape), THREADS),) if version in NAIVE else tiles
+    instance.start(on, product, grid, g, x, dw, conv)
     return dw
 
 
@@ -149,9 +139,7 @@ def conv2d_backward_bias(
         raise ValueError(f"{BIAS}: g must be [N, P, Q, K], got shape {g.shape}")
     version = arguments.chosen(BIAS, version, LADDER[BIAS], {})
     windows, kernels = math.prod(g.shape[:3]), g.shape[3]
-    db = on.empty((kernels,), g.dtype) if out is None else out
-    if db.shape != (kernels,):
-        raise ValueError(f"{BIAS}: out must have shape {(kernels,)}, got {db.shape}")
+    db = result(on, BIAS, (kernels,), g.dtype, out)
     if version == "v1":
         on.launch(f"{BIAS}_v1", (ceil_div(kernels, THREADS),), (THREADS,), g, db, windows, kernels)
         return db
@@ -191,18 +179,7 @@ def _result(on: Any, x: Array, shape: tuple[int, ...], dtype: Any, out: Array | 
     dtype = np.dtype(dtype) if dtype is not None else x.dtype if out is None else out.dtype
     if dtype not in (x.dtype, sums_dtype(x.dtype)):
         raise TypeError(f"{WEIGHT}: dw must be {x.dtype} or {sums_dtype(x.dtype)}, got {dtype}")
-    dw = on.empty(shape, dtype) if out is None else out
-    if dw.shape != shape or dw.dtype != dtype:
-        raise ValueError(f"{WEIGHT}: out must be {dtype} of shape {shape}, got {dw.dtype} of {dw.shape}")
-    return dw
-
-
-def _chosen(
-    device: Any, version: str | None, product: Product, window: Window2d, arrays: tuple[Array, ...]
-) -> tuple[str, Instance]:
-    kernels = {name: launched[0] for name, launched in LADDER[WEIGHT].items()}
-    on = SimpleNamespace(device=device)
-    return chosen(on, WEIGHT, version, kernels, product, window, arrays, only_asked=ROUNDING)
+    return result(on, WEIGHT, shape, dtype, out)
 
 
 def _in_parts(
@@ -219,19 +196,7 @@ def _in_parts(
     sums = sums_dtype(x.dtype)
     alone = count == 1 and dw.dtype == sums
     parts = dw[None] if alone else on.empty((count, *dw.shape), sums)
-    on.launch(
-        instance.kernel,
-        (instance.tiles(product), count, conv["G"]),
-        (instance.threads,),
-        g,
-        x,
-        parts,
-        conv,
-        length,
-        shared=instance.shared(product, x.dtype.itemsize),
-        Index=instance.index,
-        **instance.template,
-    )
+    instance.start(on, product, (instance.tiles(product), count, conv["G"]), g, x, parts, conv, length)
     if not alone:
         _sum(on, parts.reshape(count, -1), flat(WEIGHT, "out", dw))
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ...geometry import Window2d
-from .arguments import ceil_div
+from .arguments import ceil_div, result
 from .conv2d import Product, chosen, problem
 
 __all__ = ["LADDER", "conv2d_forward"]
@@ -17,7 +17,6 @@ LADDER: dict[str, dict[str, tuple[str, ...]]] = {
     "conv2d_forward": {f"v{n}": (f"conv2d_forward_v{n}",) for n in range(1, 9)}
 }
 
-ROUNDING = ("v7",)  # float inputs to TF32: taken only where it is asked for
 WARP = 32
 FEW = 8  # kernels a group, fewer than which would leave most of a tile's columns empty
 THREADS = 256  # of a block of v1 and v2
@@ -65,9 +64,7 @@ def conv2d_forward(
     op = "conv2d_forward"
     conv = problem(op, window, x.shape, w.shape, groups)
     shape = conv["N"], conv["P"], conv["Q"], conv["K"]
-    y = on.empty(shape, x.dtype) if out is None else out
-    if y.shape != shape:
-        raise ValueError(f"{op}: out must have shape {shape}, got {y.shape}")
+    y = result(on, op, shape, x.dtype, out)
     outputs = math.prod(shape)
     product = Product(
         rows=outputs // conv["K"],
@@ -78,23 +75,9 @@ def conv2d_forward(
     if version is None and product.columns < FEW and x.dtype.itemsize >= 4:
         version = "v1" if w.shape[3] < WARP else "v2"
     kernels = {name: launched for name, (launched,) in LADDER[op].items()}
-    arrays = (x, w, y)
-    version, instance = chosen(on, op, version, kernels, product, window, arrays, only_asked=ROUNDING)
+    version, instance = chosen(on.device, op, version, kernels, product, window, (x, w, y))
     threads = {"v1": outputs, "v2": outputs * WARP}
     blocks = ceil_div(threads[version], THREADS) if version in threads else instance.tiles(product)
     grid = (blocks,) if version in threads else (blocks, 1, groups)
-    on.launch(
-        instance.kernel,
-        grid,
-        (instance.threads,),
-        x,
-        w,
-        b,
-        y,
-        conv,
-        relu,
-        shared=instance.shared(product, x.dtype.itemsize),
-        Index=instance.index,
-        **instance.template,
-    )
+    instance.start(on, product, grid, x, w, b, y, conv, relu)
     return y

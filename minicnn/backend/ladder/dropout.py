@@ -63,7 +63,7 @@ def dropout(
     op = "dropout"
     if not 0 <= p <= 1:
         raise ValueError(f"{op}: p must be in [0, 1], got {p}")
-    y = result(on, op, x, out)
+    y = result(on, op, x.shape, x.dtype, out)
     unfit = {"v2": "takes float32, float16 and bfloat16, got float64"} if x.dtype == np.float64 else {}
     version = chosen(op, version, LADDER[op], unfit)
     if scale is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...geometry import Pair, Window2d
-from .arguments import ceil_div, chosen
-from .window import checked_images, checked_result, conv2d, lanes
+from ..launch import MAX_GRID
+from .arguments import ceil_div, chosen, result
+from .window import checked_images, conv2d, lanes
 
 __all__ = ["LADDER", "im2col"]
 
@@ -17,7 +18,7 @@ LADDER: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 THREADS = 256  # of a block
-MOST_GROUPS = 65535  # that a grid's second axis can count
+MOST_GROUPS = MAX_GRID[1]
 UNROLLED = ((3, 3), (1, 1))  # windows that v3 is made for; others it does by a loop
 
 
@@ -64,7 +65,7 @@ def im2col(
         raise ValueError(f"{op}: C must be a multiple of groups, got C = {c} and groups = {groups}")
     conv = conv2d(Window2d.of(op, kernel_size, stride, padding, dilation), x.shape, groups)
     windows, taps, channels = n * conv["P"] * conv["Q"], conv["R"] * conv["S"], c // groups
-    columns = checked_result(on, op, (groups, windows, taps * channels), x.dtype, out)
+    columns = result(on, op, (groups, windows, taps * channels), x.dtype, out)
     version = chosen(op, version, LADDER[op], unfit(channels, x.dtype))
     if version == "v1":
         count = windows * taps * c

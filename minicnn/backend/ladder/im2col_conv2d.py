@@ -19,10 +19,10 @@ from typing import Any
 
 from ...geometry import Pair, Window2d
 from ..launch import ALIGNMENT
-from .arguments import ceil_div
+from .arguments import ceil_div, result
 from .col2im import col2im
 from .im2col import im2col
-from .window import checked_images, checked_result
+from .window import checked_images
 
 __all__ = ["im2col_conv2d", "im2col_conv2d_backward_data", "im2col_conv2d_backward_weight"]
 
@@ -72,7 +72,7 @@ def im2col_conv2d(
     """
     op = "im2col_conv2d"
     window, output_shape = _check(op, x.shape, w, stride, padding, dilation, groups)
-    y = checked_result(on, op, output_shape, x.dtype, out)
+    y = result(on, op, output_shape, x.dtype, out)
     kernels = _by_group(w, groups).swapaxes(1, 2)
     for some in _chunks(output_shape, w, groups, workspace):
         _multiply(on, _columns(on, x[some], window, groups, version), kernels, _rows(y[some], groups))
@@ -100,7 +100,7 @@ def im2col_conv2d_backward_data(
     op = "im2col_conv2d_backward_data"
     window, output_shape = _check(op, input_shape, w, stride, padding, dilation, groups)
     _check_gradient(op, g, output_shape)
-    dx = checked_result(on, op, input_shape, g.dtype, out)
+    dx = result(on, op, input_shape, g.dtype, out)
     kernels = _by_group(w, groups)
     for some in _chunks(output_shape, w, groups, workspace):
         gradients = _rows(g[some], groups)
@@ -138,7 +138,7 @@ def im2col_conv2d_backward_weight(
     op = "im2col_conv2d_backward_weight"
     r, s = Window2d.of(op, kernel_size).kernel
     k, c = g.shape[-1], checked_images(op, "x", x.shape)[3]
-    dw = checked_result(on, op, (k, r, s, c // max(groups, 1)), x.dtype, out)
+    dw = result(on, op, (k, r, s, c // max(groups, 1)), x.dtype, out)
     window, output_shape = _check(op, x.shape, dw, stride, padding, dilation, groups)
     _check_gradient(op, g, output_shape)
     total = _by_group(dw, groups)

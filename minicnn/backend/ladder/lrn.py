@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .arguments import ceil_div, chosen
-from .window import checked_images, checked_result
+from .arguments import HALVES, ceil_div, chosen, result, unmade
+from .window import checked_images
 
 __all__ = ["LADDER", "lrn_backward", "lrn_forward"]
 
@@ -22,7 +22,6 @@ PIXELS = 8  # of a block that keeps them in shared memory, if they are not too l
 SHARED = 1 << 15  # bytes, of which a multiprocessor has room for several
 UNROLLED = 5  # channels of the windows that v3 is made for
 WRITING = 30  # of a warp's lanes; the outermost only help
-HALVES = ("float16", "bfloat16")
 DTYPES = {
     "v1": ("float32", "float64"),
     "v2": ("float32", *HALVES),
@@ -62,7 +61,7 @@ def lrn_forward(
     TypeError, ValueError
         For arrays that do not fit, or a version that cannot do the case.
     """
-    y = checked_result(on, "lrn_forward", x.shape, x.dtype, out)
+    y = result(on, "lrn_forward", x.shape, x.dtype, out)
     _launch(on, "lrn_forward", version, (x, y), size, alpha, beta, k)
     return y
 
@@ -83,7 +82,7 @@ def lrn_backward(
 
     The other parameters and errors are those of :func:`lrn_forward`.
     """
-    dx = checked_result(on, "lrn_backward", x.shape, x.dtype, out)
+    dx = result(on, "lrn_backward", x.shape, x.dtype, out)
     _launch(on, "lrn_backward", version, (x, g, dx), size, alpha, beta, k)
     return dx
 
@@ -129,11 +128,7 @@ def _unfit(
     dtype: Any, channels: int, size: int, beta: float, row_bytes: int, shared_memory: int
 ) -> dict[str, str]:
     """Return which versions cannot do such a case, and why."""
-    found = {
-        name: f"numbers must be {' or '.join(dtypes)}, got {dtype}"
-        for name, dtypes in DTYPES.items()
-        if dtype.name not in dtypes
-    }
+    found = unmade(dtype, DTYPES)
     if row_bytes > shared_memory:
         found.setdefault(
             "v2", f"a pixel takes {row_bytes} bytes of shared memory, a block has {shared_memory}"

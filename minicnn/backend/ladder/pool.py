@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...geometry import Pair, Window2d
-from .arguments import ceil_div, chosen, vector
-from .window import checked_images, checked_result, lanes, pool2d
+from .arguments import HALVES, ceil_div, chosen, result, unmade, vector
+from .window import checked_images, lanes, pool2d
 
 __all__ = ["LADDER", "avg_pool_backward", "avg_pool_forward", "max_pool_backward", "max_pool_forward"]
 
@@ -27,7 +27,6 @@ THREADS = 256  # of a block
 PATCH_ROWS, PATCH_VECTORS = 8, 8  # of a block's patch: 128 bytes of the channels of 8 rows × 4 columns
 LARGE = 32  # samples of a window that are worth a block
 LARGE_LANES, LARGE_ROWS = 32, 8  # of threads of such a block, as the kernel has them
-HALVES = ("float16", "bfloat16")
 DTYPES = {
     "v1": ("float32", "float64"),
     "v2": ("float32",),
@@ -77,7 +76,7 @@ def max_pool_forward(
     op = "max_pool_forward"
     window = _window(op, kernel_size, stride, padding, dilation, ceil_mode)
     pool = pool2d(window, checked_images(op, "x", x.shape))
-    y = checked_result(on, op, _output_shape(pool), x.dtype, out)
+    y = result(on, op, _output_shape(pool), x.dtype, out)
     indices = on.empty(y.shape, "int64") if with_indices else None
     version = chosen(op, version, LADDER[op], _unfit(op, x))
     _launch(on, op, version, (x, y, indices, pool), y)
@@ -108,7 +107,7 @@ def max_pool_backward(
     op = "max_pool_backward"
     window = _window(op, kernel_size, stride, padding, dilation, ceil_mode)
     pool = pool2d(window, checked_images(op, "input_shape", input_shape))
-    dx = checked_result(on, op, input_shape, g.dtype, out)
+    dx = result(on, op, input_shape, g.dtype, out)
     version = chosen(op, version, LADDER[op], _unfit(op, g))
     _launch(on, op, version, (g, indices, dx, pool), dx)
     return dx
@@ -151,7 +150,7 @@ def avg_pool_forward(
     op = "avg_pool_forward"
     window = _window(op, kernel_size, stride, padding, 1, ceil_mode)
     pool = pool2d(window, checked_images(op, "x", x.shape))
-    y = checked_result(on, op, _output_shape(pool), x.dtype, out)
+    y = result(on, op, _output_shape(pool), x.dtype, out)
     candidates = [name for name in LADDER[op] if name != "v4" or version or window.samples >= LARGE]
     version = chosen(op, version, candidates, _unfit(op, x))
     arguments = x, y, pool, bool(count_include_pad), _divisor(op, divisor_override)
@@ -184,7 +183,7 @@ def avg_pool_backward(
     op = "avg_pool_backward"
     window = _window(op, kernel_size, stride, padding, 1, ceil_mode)
     pool = pool2d(window, checked_images(op, "input_shape", input_shape))
-    dx = checked_result(on, op, input_shape, g.dtype, out)
+    dx = result(on, op, input_shape, g.dtype, out)
     version = chosen(op, version, LADDER[op], _unfit(op, g))
     arguments = g, dx, pool, bool(count_include_pad), _divisor(op, divisor_override)
     _launch(on, op, version, arguments, dx)
@@ -219,11 +218,7 @@ def _divisor(op: str, divisor_override: int | None) -> int:
 
 def _unfit(op: str, x: Array) -> dict[str, str]:
     """Return which versions cannot pool numbers like those of x (…, C), and why."""
-    found = {
-        name: f"numbers must be {' or '.join(DTYPES[name])}, got {x.dtype}"
-        for name in LADDER[op]
-        if x.dtype.name not in DTYPES[name]
-    }
+    found = unmade(x.dtype, {name: DTYPES[name] for name in LADDER[op]})
     channels = x.shape[-1]
     if "v4" in LADDER[op] and "v4" not in found and channels % vector(x.dtype):
         found["v4"] = f"C must be a multiple of {vector(x.dtype)}, got {channels}"

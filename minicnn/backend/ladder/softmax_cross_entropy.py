@@ -89,7 +89,7 @@ def softmax_cross_entropy(
     first, middle, last = LADDER[op][version]
     (rows, classes), dtype, mean = z.shape, sums_dtype(z.dtype), reduction == "mean"
     totals, losses = on.empty((2,), dtype), on.empty((rows,), dtype)
-    dz = result(on, op, z, out) if gradient else None
+    dz = result(on, op, z.shape, z.dtype, out) if gradient else None
     on.launch(first, (1,), (THREADS,), target, weight, totals, rows, classes, ignore_index)
     given, last_given = (z, target, weight, totals, g, losses, dz), (ignore_index, label_smoothing, mean)
     grid, template = _grid(z, version)

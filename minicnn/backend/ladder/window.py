@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ...geometry import Window2d
 
-__all__ = ["checked_images", "checked_result", "conv2d", "lanes", "pool2d"]
-
-Array = Any
+__all__ = ["checked_images", "conv2d", "lanes", "pool2d"]
 
 MOST_PIXELS = 2**31 - 1  # of an image: kernels number them with an int
 
@@ -75,25 +72,6 @@ def _window(window: Window2d, input_shape: tuple[int, ...]) -> dict[str, int]:
     ):
         fields[down], fields[across] = pair
     return fields
-
-
-def checked_result(on: Any, op: str, shape: tuple[int, ...], dtype: Any, out: Array | None) -> Array:
-    """Return `out`, or a new array.
-
-    Raises
-    ------
-    ValueError
-        If `out` has another shape or dtype, or is not C-contiguous.
-    """
-    if out is None:
-        return on.empty(shape, dtype)
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(f"{op}: out must be {dtype} of shape {shape}, got {out.dtype} of shape {out.shape}")
-    if not out.flags.c_contiguous:  # a reshaped one would be a copy, and what is written there lost
-        raise ValueError(
-            f"{op}: out must be C-contiguous, got strides {out.strides} of shape {out.shape}"
-        )
-    return out
 
 
 def lanes(count: int, most: int = 32) -> int:

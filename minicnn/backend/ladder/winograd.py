@@ -11,9 +11,8 @@ import math
 from typing import Any, NamedTuple
 
 from ...geometry import Window2d
-from .arguments import ceil_div, chosen
+from .arguments import ceil_div, chosen, result
 from .conv2d import problem
-from .window import checked_result
 
 __all__ = ["LADDER", "winograd_backward_data", "winograd_forward", "workspace_bytes"]
 
@@ -265,7 +264,7 @@ def _convolve(
     if w.dtype != x.dtype:
         raise TypeError(f"{op}: the arrays must have one dtype, got {x.dtype} and {w.dtype}")
     version = _version(on, op, conv, x.dtype, version)
-    y = checked_result(on, op, _output_shape(conv), x.dtype, out)
+    y = result(on, op, _output_shape(conv), x.dtype, out)
     kernels = _transformed(on, w, conv, version, turned)
     if version in FUSED:
         _fused(on, version, x, kernels, b, y, conv, relu)
