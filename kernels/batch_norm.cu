@@ -111,13 +111,13 @@ struct Moments {
   // Chan: the moments of both.
   __device__ void merge(const Moments& other) {
     if (other.count == 0) return;
-    const A mine = count, share = other.count / (mine + other.count);
+    const A share = other.count / (count + other.count), weight = count * share;
     count += other.count;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const A apart = other.mean[i] - mean[i];
       mean[i] += apart * share;
-      square[i] += other.square[i] + apart * apart * mine * share;
+      square[i] += other.square[i] + apart * (apart * weight);  // no weight, no overflow
     }
   }
 

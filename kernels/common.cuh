@@ -53,15 +53,10 @@ constexpr unsigned kAllLanes = 0xffffffffu;  // of a warp, for shuffles
 
 __host__ __device__ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-// The place of this thread among all of the grid's, and how many there are.
+// The place of this thread among all of the grid's.
 template <typename Index>
 __device__ __forceinline__ Index thread_in_grid() {
   return static_cast<Index>(blockIdx.x) * static_cast<Index>(blockDim.x) + static_cast<Index>(threadIdx.x);
-}
-
-template <typename Index>
-__device__ __forceinline__ Index threads_in_grid() {
-  return static_cast<Index>(gridDim.x) * static_cast<Index>(blockDim.x);
 }
 
 // The type sums are kept in: half precision is only stored, never summed.

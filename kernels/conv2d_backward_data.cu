@@ -126,7 +126,7 @@ struct Residue {
 
 // One of the products that dx is made of, of a group and a residue on each axis.  Its rows are the residues'
 // pixels, image after image; its depth is their taps, with the kernels of the group, which run fastest.
-struct Part {
+struct Piece {
   int group;
   int kernels;   // of a group
   int channels;  // of a group
@@ -144,7 +144,7 @@ struct Part {
     int tap_column;
   };
 
-  __device__ Part(const Conv2d& conv, int number)
+  __device__ Piece(const Conv2d& conv, int number)
       : group(number % conv.G),
         kernels(conv.K / conv.G),
         channels(conv.C / conv.G),
@@ -169,14 +169,14 @@ struct Part {
   }
 };
 
-// This block's part.  It is kept in shared memory, made by one thread, since 31 registers a thread are more
+// This block's piece.  It is kept in shared memory, made by one thread, since 31 registers a thread are more
 // than the sums leave; as bare numbers, since objects in shared memory have no constructors.
-__device__ __forceinline__ const Part& part_of_block(const Conv2d& conv) {
-  __shared__ int numbers[sizeof(Part) / sizeof(int)];
-  Part& part = *reinterpret_cast<Part*>(numbers);
-  if (threadIdx.x == 0) part = Part(conv, blockIdx.z);
+__device__ __forceinline__ const Piece& piece_of_block(const Conv2d& conv) {
+  __shared__ int numbers[sizeof(Piece) / sizeof(int)];
+  Piece& piece = *reinterpret_cast<Piece*>(numbers);
+  if (threadIdx.x == 0) piece = Piece(conv, blockIdx.z);
   __syncthreads();
-  return part;
+  return piece;
 }
 
 // A: for each pixel what its windows got, g[pixel][(r, s, k)].
@@ -197,17 +197,17 @@ struct Gradients {
 
   const T* g;
   const Conv2d& conv;
-  const Part& part;
+  const Piece& piece;
 
   __device__ __forceinline__ Row row(int i) const {
-    const Place at = part.pixel(i);
-    const int p = part.rows.first_window + at.row, q = part.columns.first_window + at.column;
-    return {number_of<Index>(at.n, p, q, conv.P, conv.Q) * conv.K + part.group * part.kernels, p, q};
+    const Place at = piece.pixel(i);
+    const int p = piece.rows.first_window + at.row, q = piece.columns.first_window + at.column;
+    return {number_of<Index>(at.n, p, q, conv.P, conv.Q) * conv.K + piece.group * piece.kernels, p, q};
   }
 
   __device__ __forceinline__ Depth depth(int kk) const {
-    const Part::Term term = part.term<kKernel>(kk);
-    const int p = -term.tap_row * part.rows.window_step, q = -term.tap_column * part.columns.window_step;
+    const Piece::Term term = piece.term<kKernel>(kk);
+    const int p = -term.tap_row * piece.rows.window_step, q = -term.tap_column * piece.columns.window_step;
     return {(p * conv.Q + q) * conv.K + term.k, p, q};
   }
 
@@ -232,15 +232,15 @@ struct Weights {
 
   const T* w;
   const Conv2d& conv;
-  const Part& part;
+  const Piece& piece;
 
   __device__ __forceinline__ Row row(int c) const { return {c}; }
 
   __device__ __forceinline__ Depth depth(int kk) const {
-    const Part::Term term = part.term<0>(kk);
-    const int k = part.group * part.kernels + term.k;
-    const int r = part.rows.tap(term.tap_row), s = part.columns.tap(term.tap_column);
-    return {number_of<Index>(k, r, s, conv.R, conv.S) * part.channels};
+    const Piece::Term term = piece.term<0>(kk);
+    const int k = piece.group * piece.kernels + term.k;
+    const int r = piece.rows.tap(term.tap_row), s = piece.columns.tap(term.tap_column);
+    return {number_of<Index>(k, r, s, conv.R, conv.S) * piece.channels};
   }
 
   __device__ __forceinline__ const T* at(const Row& row, const Depth& depth) const {
@@ -262,17 +262,17 @@ struct TurnedWeights {
 
   const T* turned;
   const Conv2d& conv;
-  const Part& part;
+  const Piece& piece;
 
   __device__ __forceinline__ Row row(int c) const {
-    const Index kernel_size = conv.R * conv.S * part.kernels;
-    return {(part.group * part.channels + c) * kernel_size};
+    const Index kernel_size = conv.R * conv.S * piece.kernels;
+    return {(piece.group * piece.channels + c) * kernel_size};
   }
 
   __device__ __forceinline__ Depth depth(int kk) const {
-    const Part::Term term = part.term<kKernel>(kk);
-    const int r = part.rows.tap(term.tap_row), s = part.columns.tap(term.tap_column);
-    return {(r * conv.S + s) * part.kernels + term.k};
+    const Piece::Term term = piece.term<kKernel>(kk);
+    const int r = piece.rows.tap(term.tap_row), s = piece.columns.tap(term.tap_column);
+    return {(r * conv.S + s) * piece.kernels + term.k};
   }
 
   __device__ __forceinline__ const T* at(const Row& row, const Depth& depth) const {
@@ -285,19 +285,19 @@ template <typename T, typename Index>
 struct ToPixels {
   T* dx;
   const Conv2d& conv;
-  const Part& part;
+  const Piece& piece;
 
   template <typename Sum, int kCount>
   __device__ __forceinline__ void operator()(int i, int c, const Sum (&sum)[kCount]) const {
-    const RowMajor<T, Index> images{dx, conv.C, part.channels, nullptr, false, part.group * part.channels};
-    const Place at = part.pixel(i);
-    const int row = part.rows.first_pixel + at.row * part.rows.stride;
-    const int column = part.columns.first_pixel + at.column * part.columns.stride;
+    const RowMajor<T, Index> images{dx, conv.C, piece.channels, nullptr, false, piece.group * piece.channels};
+    const Place at = piece.pixel(i);
+    const int row = piece.rows.first_pixel + at.row * piece.rows.stride;
+    const int column = piece.columns.first_pixel + at.column * piece.columns.stride;
     images(number_of<int>(at.n, row, column, conv.H, conv.W), c, sum);
   }
 };
 
-// What v3 to v8 have in common: the product that this block's part is.
+// What v3 to v8 have in common: the product that this block's piece is.
 template <typename T, typename Index, int kKernel, typename B>
 struct BackwardData {
   Gradients<T, Index, kKernel> gradients;
@@ -305,12 +305,13 @@ struct BackwardData {
   ToPixels<T, Index> tail;
   Extent extent;
 
-  __device__ __forceinline__ BackwardData(const T* g, const T* w, T* dx, const Conv2d& conv, const Part& part)
-      : gradients{g, conv, part},
-        weights{w, conv, part},
-        tail{dx, conv, part},
-        extent{conv.N * part.rows.pixels * part.columns.pixels, part.channels, 0,
-               part.rows.taps * part.columns.taps * part.kernels} {}
+  __device__ __forceinline__ BackwardData(const T* g, const T* w, T* dx, const Conv2d& conv,
+                                          const Piece& piece)
+      : gradients{g, conv, piece},
+        weights{w, conv, piece},
+        tail{dx, conv, piece},
+        extent{conv.N * piece.rows.pixels * piece.columns.pixels, piece.channels, 0,
+               piece.rows.taps * piece.columns.taps * piece.kernels} {}
 
   // Whether this block has a tile: the grid is made for the residues with the most pixels.
   __device__ __forceinline__ bool has_tile(int rows, int columns) const {
@@ -333,7 +334,7 @@ __global__ void __launch_bounds__(256, 4)
                             const T* __restrict__ w,  // [K, R, S, C/G]
                             T* __restrict__ dx,       // [N, H, W, C]
                             Conv2d conv) {
-  const AsTheyLie<T, Index> of(g, w, dx, conv, part_of_block(conv));
+  const AsTheyLie<T, Index> of(g, w, dx, conv, piece_of_block(conv));
   if (of.has_tile(16, 16)) product_tiles<16>(of.gradients, of.weights, of.extent, of.tail);
 }
 
@@ -349,7 +350,7 @@ __global__ void __launch_bounds__(256, 2)
                             T* __restrict__ dx,       // [N, H, W, C]
                             Conv2d conv) {
   constexpr int kTile = 16 * kSide;
-  const AsTheyLie<T, Index> of(g, w, dx, conv, part_of_block(conv));
+  const AsTheyLie<T, Index> of(g, w, dx, conv, piece_of_block(conv));
   if (of.has_tile(kTile, kTile)) product_registers<kSide>(of.gradients, of.weights, of.extent, of.tail);
 }
 
@@ -400,7 +401,7 @@ __global__ void __launch_bounds__(256, kVector == 1 ? 1 : 2)
                             T* __restrict__ dx,            // [N, H, W, C]
                             Conv2d conv) {
   constexpr int kTile = 16 * kSide;
-  const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
+  const Turned<T, Index, kKernel> of(g, turned, dx, conv, piece_of_block(conv));
   if (!of.has_tile(kTile, kTile)) return;
   product_vectors<kSide, kVector>(of.gradients, of.weights, of.extent, of.tail);
 }
@@ -420,7 +421,7 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
                             T* __restrict__ dx,            // [N, H, W, C]
                             Conv2d conv) {
   extern __shared__ __align__(16) unsigned char memory[];
-  const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
+  const Turned<T, Index, kKernel> of(g, turned, dx, conv, piece_of_block(conv));
   if (!of.has_tile(kTileM, kTileN)) return;
   product_pipeline<kTileM, kTileN, kVector, kDepth>(of.gradients, of.weights, of.extent, of.tail,
                                                     reinterpret_cast<T*>(memory));
@@ -433,7 +434,7 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
 // instances: <float, int, 4, 0, 128, 128, 32>, <float, int, 4, 1, 128, 128, 32>,
 //            <float, int, 4, 0, 128, 64, 32>, <float, int, 4, 0, 64, 64, 32>,
 //            <float, int, 1, 0, 128, 64, 16>, <float, long long, 1, 0, 128, 64, 16>
-// budget: 168 registers, 128 B shared
+// budget: 152 registers, 128 B shared
 // needs: sm_80
 template <typename T, typename Index, int kVector, int kKernel, int kTileM, int kTileN, int kDepth>
 __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector, kTileN>)
@@ -442,7 +443,7 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
                             T* __restrict__ dx,            // [N, H, W, C]
                             Conv2d conv) {
   extern __shared__ __align__(16) unsigned char memory[];
-  const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
+  const Turned<T, Index, kKernel> of(g, turned, dx, conv, piece_of_block(conv));
   if (!of.has_tile(kTileM, kTileN)) return;
   product_tensor_cores<kTileM, kTileN, kVector, kDepth>(of.gradients, of.weights, of.extent, of.tail,
                                                         reinterpret_cast<T*>(memory));
@@ -463,7 +464,7 @@ __global__ void __launch_bounds__(kTileM * kTileN / 64, kResident<Index, kVector
                             T* __restrict__ dx,            // [N, H, W, C]
                             Conv2d conv) {
   extern __shared__ __align__(16) unsigned char memory[];
-  const Turned<T, Index, kKernel> of(g, turned, dx, conv, part_of_block(conv));
+  const Turned<T, Index, kKernel> of(g, turned, dx, conv, piece_of_block(conv));
   if (!of.has_tile(kTileM, kTileN)) return;
   product_tensor_cores<kTileM, kTileN, kVector, kDepth>(of.gradients, of.weights, of.extent, of.tail,
                                                         reinterpret_cast<T*>(memory));

@@ -494,10 +494,9 @@ __device__ __forceinline__ void product_vectors(const A& a, const B& b, const Ex
 
 // Tiles of A and B in shared memory in 2 or 4 stages, 256 bytes of the depth in all: one is computed with
 // while cp.async copies the next ones in, so that a copy has kStages - 1 tiles' time to arrive.
-template <typename A, typename B, int kTileM, int kTileN, int kDepth_ = 0>
+template <typename A, typename B, int kTileM, int kTileN, int kDepth>
 struct Pipeline {
   using T = typename A::T;
-  static constexpr int kDepth = kDepth_ ? kDepth_ : 64 / static_cast<int>(sizeof(T));
   static constexpr int kStages = 256 / (kDepth * static_cast<int>(sizeof(T)));
   static constexpr int kThreads = kTileM * kTileN / 64;  // 64 sums a thread
   using TileA = Tile<T, kTileM, kDepth, A::kAlongDepth>;
@@ -541,7 +540,7 @@ struct Pipeline {
 // through registers, and need one barrier a tile instead of two.  A warp computes 32 × 64 sums, its lanes
 // 4 × 8: at each read they ask for 4 + 8 different vectors, where v5's 2 × 16 lanes ask for 18.  They are
 // dealt out so that the two halves of a warp read the same columns, and each half two rows.
-template <int kTileM, int kTileN, int kVector, int kDepth = 0, typename A, typename B, typename Tail>
+template <int kTileM, int kTileN, int kVector, int kDepth, typename A, typename B, typename Tail>
 __device__ __forceinline__ void product_pipeline(const A& a, const B& b, const Extent& extent,
                                                  const Tail& tail, float* shared) {
   using P = Pipeline<A, B, kTileM, kTileN, kDepth>;
@@ -554,7 +553,7 @@ __device__ __forceinline__ void product_pipeline(const A& a, const B& b, const E
   const Share<8> rows_b{warp % kAcross * 64, lane % 2 + lane / 4 % 4 * 2};
   float sum[8][8] = {};
   const auto step = [&](const TileA& tile_a, const TileB& tile_b) {
-    multiply<P::kDepth>(sum, tile_a, rows_a, tile_b, rows_b);
+    multiply<kDepth>(sum, tile_a, rows_a, tile_b, rows_b);
   };
   P::template run<kVector>(a, b, extent, corner, shared, step);
   store_sums<A, B>(sum, rows_a, rows_b, corner, extent, tail);
@@ -607,7 +606,7 @@ __device__ __forceinline__ void load_fragment(unsigned (&fragment)[4],
 // For 32 bytes of the depth it reads 4 + 2 fragments and issues 16 mma: 16,384 multiply-adds of floats as
 // TF32, twice as many of 16-bit numbers, by 91 and by 42 instructions in all (counted in sm_90's machine
 // code; 48 of the 91 round 24 registers).  v6 takes 566 for as many multiply-adds of floats.
-template <int kTileM, int kTileN, int kVector, int kDepth = 0, typename A, typename B, typename Tail>
+template <int kTileM, int kTileN, int kVector, int kDepth, typename A, typename B, typename Tail>
 __device__ __forceinline__ void product_tensor_cores(const A& a, const B& b, const Extent& extent,
                                                      const Tail& tail, typename A::T* shared) {
   using T = typename A::T;
@@ -621,7 +620,7 @@ __device__ __forceinline__ void product_tensor_cores(const A& a, const B& b, con
   float sum[4][4][4] = {};
   const auto step = [&](const TileA& tile_a, const TileB& tile_b) {
 #pragma unroll 1
-    for (int kk = 0; kk < P::kDepth; kk += kStep) {
+    for (int kk = 0; kk < kDepth; kk += kStep) {
       unsigned of_a[4], of_b[2][4];
 #pragma unroll
       for (int j = 0; j < 2; ++j) load_fragment<true>(of_b[j], tile_b, warp_column + 16 * j, kk);

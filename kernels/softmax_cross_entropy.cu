@@ -8,9 +8,10 @@
 //          g_n is ∂L/∂loss_n; for the mean, which is weighted, 1 / Σ_n w_t over the labels that count.  A
 //          class with a_c = 0 adds nothing, even if p_c is 0.  A label outside [0, C) makes its row's loss
 //          and gradient NaN, for a kernel cannot raise an error.
-//          ln p_c = z_c − lse with lse = max + ln Σ exp(z_c − max), so that no power overflows.  From v2 on
-//          one pass finds both, and shrinks the sum whenever it meets a larger maximum (M. Milakov, N.
-//          Gimelshein, "Online normalizer calculation for softmax", 2018).
+//          ln p_c = (z_c − max) − ln Σ exp(z_c − max), so that no power overflows, and in this order: beside
+//          a large maximum the logarithm would lose its digits.  From v2 on one pass finds maximum and sum,
+//          and shrinks the sum whenever it meets a larger maximum (M. Milakov, N. Gimelshein, "Online
+//          normalizer calculation for softmax", 2018).
 // Shapes:  z, dz [N, C]; target [N]; weight [C]; totals [2]: Σ_n w_t, Σ_c w_c; loss, g [N]; result [1]
 // Threads: a row to a thread, then to a warp, then to a block.
 // Cost:    with elements of s bytes about 8·N·C FLOPs, 2·N·C exponentials, and bytes of memory 4·s·N·C (v1: z
@@ -50,8 +51,6 @@ struct Online {
     sum = sum * shrunk(top, larger) + other.sum * shrunk(other.top, larger);
     top = larger;
   }
-
-  __device__ A log_sum_exp() const { return top + log(sum); }
 };
 
 template <typename A>
@@ -153,10 +152,10 @@ __global__ void __launch_bounds__(256) softmax_cross_entropy_v1(
   A top = -A(CUDART_INF_F), sum = 0, lost = 0;
   for (int c = 0; c < C; ++c) top = max(top, load(logits[c]));
   for (int c = 0; c < C; ++c) sum += shrunk(load(logits[c]), top);
-  const A lse = top + log(sum), factor = upstream(g, totals, row, mean);
+  const A log_sum = log(sum), factor = upstream(g, totals, row, mean);
   const auto label = label_of(target[row], weight, totals, C, ignore_index, smoothing);
   for (int c = 0; c < C; ++c) {
-    const A pull = label.pull(load(logits[c]) - lse, c, lost);
+    const A pull = label.pull(load(logits[c]) - top - log_sum, c, lost);
     if (dz) dz[row * C + c] = store<T>(factor * pull);
   }
   loss[row] = lost;
@@ -201,11 +200,12 @@ __global__ void __launch_bounds__(256, 4) softmax_cross_entropy_v2(
   const T* logits = z + row * C;
   auto online = nothing_yet<A>();
   for (int c = lane; c < C; c += kWarp) online.add(load(logits[c]));
-  const A lse = warp_online(online).log_sum_exp(), factor = upstream(g, totals, row, mean);
+  online = warp_online(online);
+  const A log_sum = log(online.sum), factor = upstream(g, totals, row, mean);
   const auto label = label_of(target[row], weight, totals, C, ignore_index, smoothing);
   A lost = 0;
   for (int c = lane; c < C; c += kWarp) {
-    const A pull = label.pull(load(logits[c]) - lse, c, lost);
+    const A pull = label.pull(load(logits[c]) - online.top - log_sum, c, lost);
     if (dz) dz[row * C + c] = store<T>(factor * pull);
   }
   lost = warp_sum(lost);
@@ -220,7 +220,7 @@ __global__ void __launch_bounds__(256, 4) softmax_cross_entropy_v2(
 //            <__half, long long, int, 8>, <__nv_bfloat16, long long, int, 8>
 // budget: 40 registers, 96 B shared
 template <typename T, typename L, typename Index, int kVector>
-__global__ void __launch_bounds__(kThreads) softmax_cross_entropy_v3(
+__global__ void __launch_bounds__(kThreads, 6) softmax_cross_entropy_v3(
     const T* __restrict__ z,                      // [N, C]
     const L* __restrict__ target,                 // [N]
     const accumulator_t<T>* __restrict__ weight,  // [C] or null
@@ -255,14 +255,15 @@ __global__ void __launch_bounds__(kThreads) softmax_cross_entropy_v3(
   __syncthreads();
   online = nothing_yet<A>();
   for (int i = 0; i < kWarps; ++i) online.merge({tops[i], sums[i]});
-  const A lse = online.log_sum_exp(), factor = upstream(g, totals, row, mean);
+  const A log_sum = log(online.sum), factor = upstream(g, totals, row, mean);
   const auto label = label_of(target[row], weight, totals, C, ignore_index, smoothing);
   A lost = 0;
   for (int c = thread * kVector; c < C; c += kThreads * kVector) {
     A values[kVector];
     load_all<kVector>(logits + c, values);
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) values[i] = factor * label.pull(values[i] - lse, c + i, lost);
+    for (int i = 0; i < kVector; ++i)
+      values[i] = factor * label.pull(values[i] - online.top - log_sum, c + i, lost);
     if (dz) store_all<kVector>(dz + row * C + c, values);
   }
   lost = block_sum(lost, losses);

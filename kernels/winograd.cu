@@ -177,12 +177,12 @@ __device__ __forceinline__ void on_both_axes(const Value (&in)[from][from], Valu
 // ---- Tiles
 
 // A tile's image and the first of its m×m output pixels.
-struct Place {
+struct Origin {
   int n, p, q;
 };
 
 template <int m, typename Index>
-__device__ __forceinline__ Place place_of(Index tile, const Conv2d& conv) {
+__device__ __forceinline__ Origin origin_of(Index tile, const Conv2d& conv) {
   const int down = ceil_div(conv.P, m), across = ceil_div(conv.Q, m);
   const Index row = tile / across;
   const int n = static_cast<int>(row / down);
@@ -206,9 +206,9 @@ __device__ __forceinline__ unsigned bits_inside(int first, int size) {
 }
 
 template <int m, typename Index>
-__device__ __forceinline__ Seen<Index> seen_by(const Place& place, const Conv2d& conv, int channels) {
-  const int h = place.p - conv.pad_h, w = place.q - conv.pad_w;
-  const Index first = ((static_cast<Index>(place.n) * conv.H + h) * conv.W + w) * channels;
+__device__ __forceinline__ Seen<Index> seen_by(const Origin& origin, const Conv2d& conv, int channels) {
+  const int h = origin.p - conv.pad_h, w = origin.q - conv.pad_w;
+  const Index first = ((static_cast<Index>(origin.n) * conv.H + h) * conv.W + w) * channels;
   return {first, bits_inside<m + 2>(h, conv.H), bits_inside<m + 2>(w, conv.W)};
 }
 
@@ -237,7 +237,7 @@ __device__ __forceinline__ float4 positive(float4 value) {
 // Transforms a tile's products back and writes what lies in the image, with bias and ReLU.
 template <int m, typename Value, typename Index>
 __device__ __forceinline__ void write_tile(const Value (&products)[m + 2][m + 2], const Value* b, Value* y,
-                                           const Place& place, const Conv2d& conv, int kernels, int k,
+                                           const Origin& origin, const Conv2d& conv, int kernels, int k,
                                            bool relu) {
   Value out[m][m];
   on_both_axes<Output<m>>(products, out);
@@ -246,9 +246,9 @@ __device__ __forceinline__ void write_tile(const Value (&products)[m + 2][m + 2]
   for (int i = 0; i < m; ++i) {
 #pragma unroll
     for (int j = 0; j < m; ++j) {
-      const int p = place.p + i, q = place.q + j;
+      const int p = origin.p + i, q = origin.q + j;
       if (p >= conv.P || q >= conv.Q) continue;
-      const Index pixel = (static_cast<Index>(place.n) * conv.P + p) * conv.Q + q;
+      const Index pixel = (static_cast<Index>(origin.n) * conv.P + p) * conv.Q + q;
       const Value value = out[i][j] + bias;
       y[pixel * kernels + k] = relu ? positive(value) : value;
     }
@@ -318,7 +318,7 @@ __device__ __forceinline__ void transform_input(const Value* x, Value* V, const 
   const int c = static_cast<int>(i % channels);
   if (tile >= tiles) return;
   Value d[t][t], v[t][t];
-  const Seen<Index> seen = seen_by<m, Index>(place_of<m>(first + tile, conv), conv, channels);
+  const Seen<Index> seen = seen_by<m, Index>(origin_of<m>(first + tile, conv), conv, channels);
   read_pixels(x + c, seen, conv.W, channels, d);
   on_both_axes<Data<m>>(d, v);
   Value* to = V + i;
@@ -339,7 +339,7 @@ __device__ __forceinline__ void transform_output(const Value* M, const Value* b,
   const Value* from = M + i;
 #pragma unroll
   for (int at = 0; at < t * t; ++at, from += tiles * kernels) products[at / t][at % t] = *from;
-  write_tile<m, Value, Index>(products, b, y, place_of<m>(first + tile, conv), conv, kernels, k, relu);
+  write_tile<m, Value, Index>(products, b, y, origin_of<m>(first + tile, conv), conv, kernels, k, relu);
 }
 
 // ---- F(2×2, 3×3)
@@ -412,8 +412,8 @@ __global__ void __launch_bounds__(256) winograd2_v2(const float* __restrict__ x,
   const int column = threadIdx.x, row = threadIdx.y;
   const int k = first_kernel<kSide>(width) + column;
   const Index tile = first_tile<kSide, kSide, Index>(width) + row;
-  const Place place = place_of<2>(tile, conv);
-  const Seen<Index> seen = seen_by<2, Index>(place, conv, conv.C);
+  const Origin origin = origin_of<2>(tile, conv);
+  const Seen<Index> seen = seen_by<2, Index>(origin, conv, conv.C);
   float sums[4][4] = {};
   for (int c0 = 0; c0 < depth; c0 += kSide) {
     float d[4][4], v[4][4];
@@ -434,7 +434,7 @@ __global__ void __launch_bounds__(256) winograd2_v2(const float* __restrict__ x,
     }
     __syncthreads();
   }
-  if (tile < tiles && k < conv.K) write_tile<2, float, Index>(sums, b, y, place, conv, conv.K, k, relu);
+  if (tile < tiles && k < conv.K) write_tile<2, float, Index>(sums, b, y, origin, conv, conv.K, k, relu);
 }
 
 // v3: U, where v1's loads touch 32 bytes for each 4 they use: a block reads the lines of 32 channels of 32
@@ -472,7 +472,7 @@ struct Reader {
   __device__ __forceinline__ Reader(const float* x, Index first, Index tiles, const Conv2d& conv)
       : x(x), seen{}, channel(threadIdx.x % kDepth), width(conv.W), channels(conv.C) {
     const Index tile = first + threadIdx.x / kDepth;
-    if (tile < tiles) seen = seen_by<2, Index>(place_of<2>(tile, conv), conv, channels);
+    if (tile < tiles) seen = seen_by<2, Index>(origin_of<2>(tile, conv), conv, channels);
   }
 
   __device__ __forceinline__ void read(int c0, float (&d)[4][4]) const {
@@ -569,7 +569,7 @@ __device__ __forceinline__ void write_block(const Sums<kKernels>& sums, float* M
       for (int at = 0; at < kPositions; ++at) {
         products[at / 4][at % 4] = M[(at * 8 + row) * kKernels + kernel];
       }
-      write_tile<2, float, Index>(products, b, y, place_of<2>(tile, conv), conv, conv.K, k, relu);
+      write_tile<2, float, Index>(products, b, y, origin_of<2>(tile, conv), conv, conv.K, k, relu);
     }
     __syncthreads();
   }

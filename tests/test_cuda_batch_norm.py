@@ -273,6 +273,16 @@ def test_a_nan_stays_in_its_channel_and_passes_the_relu(version):
         np.testing.assert_array_equal(np.isnan(found), np.isnan(np.broadcast_to(x[5], found.shape)))
 
 
+@FORWARD
+def test_what_has_no_rows_adds_nothing_to_numbers_whose_square_overflows(version):
+    # Where some threads have no row, 0 · (10²⁰)² would be NaN.
+    x = np.full((9, 4), 1e20, np.float32)
+    y, mean, var = batch_norm_forward(launcher(), x, version=version)
+    np.testing.assert_array_equal(mean, x[0])
+    np.testing.assert_array_equal(var, 0)
+    np.testing.assert_array_equal(y, 0)
+
+
 def test_a_result_may_be_written_where_one_wants_it():
     x, g, *_ = case((9, 4))
     out, dx = np.empty_like(x), np.empty_like(x)

@@ -295,6 +295,21 @@ __global__ void __launch_bounds__(kThreads) sum(const float* __restrict__ x, int
   }
 }
 
+// What the rewriting of __shared__ must read past: sizes that compare, labels, and a string of braces.
+template <int kThreads>
+__global__ void awkward(int* y) {
+  const char* text = R"(" { __shared__ float a[2];)";
+  const int digit = 1'000; /* '{ */
+  __shared__ int tile[kThreads >= 64 ? 64 : 32][(kThreads > 1) + 1];
+  switch (text[2]) {
+    case 'x': y[0] = digit; break;
+    default: __shared__ int last; if (threadIdx.x == 31) last = digit;
+      tile[threadIdx.x][1] = threadIdx.x;
+      __syncthreads();
+      y[threadIdx.x] = last + tile[31 - threadIdx.x][1];
+  }
+}
+
 template <typename T, int kTile>
 __global__ void product(const T* a, const T* b, T* c, int M, int N, int K) {
   __shared__ T left[kTile][kTile];
@@ -467,7 +482,7 @@ def kernels_of(source: str) -> list[str]:
     """Every kernel of a source; templates with the arguments that the tests use."""
     instances = {"in_a_helper": ["<float>"], "takes": ["<double>"], "sum": ["<64>", "<256>"]}
     instances |= {"product": ["<float, 8>", "<double, 4>"], "arithmetic": ["<__half>", "<__nv_bfloat16>"]}
-    instances |= {"transposed": ["<32>", "<33>"]}
+    instances |= {"transposed": ["<32>", "<33>"], "awkward": ["<32>"]}
     names = re.findall(r"__global__ void (?:__launch_bounds__\(.*?\) )?(\w+)", source)
     return [name + arguments for name in names for arguments in instances.get(name, [""])]
 
@@ -582,6 +597,12 @@ def test_an_error_names_array_and_distance(emulator: Make) -> None:
         f.kernel("dynamic_beyond")((1,), (32,), (zeros(32),), shared_mem=124)
     with pytest.raises(EmulatorError, match=r"put.*|pipeline.cuh:\d+, called at .*bugs.cu:\d+"):
         f.kernel("in_a_helper<float>")((1,), (32,), (zeros(32),))
+
+
+def test_a_crash_has_its_line_under_every_check(emulator: Make) -> None:
+    with pytest.raises(EmulatorError, match=r"SEGV at .*bugs.cu:\d+") as caught:
+        emulator("bugs.cu", "threads").kernel("null_pointer")((1,), (1,), (None, zeros(1)))
+    assert places(caught.value) == [place("null_pointer")]
 
 
 def test_a_meeting_that_fails_names_all_threads(emulator: Make) -> None:
@@ -709,6 +730,7 @@ WRONG = [
         r"argument 2 must be a writable, C-contiguous array or None for double\*, got a float32 array",
     ),
     (1, READ_ONLY, "argument 2 .* got a read-only array"),
+    (1, np.zeros(1, ">f8"), "argument 2 .* got a >f8 array"),
     (3, np.int64(3), r"argument 4 must be int, got int64 \(np.int64\(3\)\)"),
     (3, F32(3), "argument 4 must be int, got float32"),
     (3, 3, "argument 4 must be int, got a Python int"),
@@ -746,6 +768,8 @@ def test_wrong_calls_are_named(emulator: Make) -> None:
         kernel((1,), (32,), (y,), shared_mem=232449)
     with pytest.raises(EmulatorError, match=r"block of \(32, 33, 1\) has more than 1024 threads"):
         kernel((1,), (32, 33), (y,))
+    with pytest.raises(EmulatorError, match=r"a grid has one to three sizes, got \(1, 1, 1, 1\)"):
+        kernel((1, 1, 1, 1), (32,), (y,))
     with pytest.raises(EmulatorError, match=r"grid of \(1, 65536, 1\) is not between"):
         kernel((1, 65536), (32,), (y,))
     with pytest.raises(EmulatorError, match="two of the arrays overlap"):
@@ -857,6 +881,9 @@ def test_other_right_programs(right) -> None:
     partial, y = zeros(20), zeros(1)
     right("last_block")((20,), (1,), (partial, np.zeros(1, np.uint32), y))
     assert y[0] == 210
+    y = np.zeros(32, I32)
+    right("awkward<32>")((1,), (32,), (y,))
+    assert (y == 1031 - np.arange(32)).all()
     half = np.full(32, -1, I32)
     right("partial_masks")((1,), (32,), (half,), shared_mem=128)
     assert (half == np.arange(32) ^ 3).all()
@@ -1054,3 +1081,10 @@ def test_the_command_finds_bugs(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "argument 1 must be" in capsys.readouterr().err
     assert main([*command, "float32[32", "float32[32]"]) == 2
     assert "'float32[32' is no argument" in capsys.readouterr().err
+    assert main([*command, "int:99999999999"]) == 2
+    assert "99999999999 out of bounds for int32" in capsys.readouterr().err
+    assert main(["no_such_file.cu", "--kernel", "coalesced"]) == 2
+    assert "No such file or directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--grid", "1,x"])
+    assert "'1,x' is not one to three numbers x,y,z" in capsys.readouterr().err

@@ -363,6 +363,9 @@ X, W, COLUMNS = (
             lambda on: col2im(on, np.ones((1, 18, 32), np.float32), (2, 4, 4, 8), 2, version="v4"),
             r"v4: the kernel must be 3×3 with stride and dilation 1, got \(2, 2\) with \(1, 1\) and \(1, 1\)",
         ),
+        (lambda on: im2col_conv2d(on, X, W.astype(float), groups=2), "one dtype, got float32 and float64"),
+        (lambda on: im2col_conv2d_backward_data(on, X, W.astype(float), X.shape), "got float32 and float64"),
+        (lambda on: im2col_conv2d_backward_weight(on, X, X.astype(float), 3), "got float32 and float64"),
         (lambda on: im2col_conv2d(on, X, W), "x has 6 channels and w 4 kernels of 3, in 1 groups"),
         (lambda on: im2col_conv2d(on, X, W[:3], groups=2), "w 3 kernels of 3, in 2 groups"),
         (lambda on: im2col_conv2d(on, X, W[0], groups=2), r"w \[K, R, S, C/groups\], got .*\(3, 3, 3\)"),
@@ -383,5 +386,5 @@ X, W, COLUMNS = (
     ],
 )
 def test_what_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         call(launcher())

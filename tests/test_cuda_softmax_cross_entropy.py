@@ -115,6 +115,17 @@ def test_large_logits_do_not_overflow(version):
 
 
 @VERSION
+def test_the_digits_that_large_logits_share_cost_none(version):
+    # To max + ln Σ the logarithm would be rounded: to a multiple of 2⁻⁷ here.
+    z = (np.random.default_rng(0).integers(-16, 16, (5, 1028)) / 8 + 2**16).astype(np.float32)
+    target = np.arange(5)
+    loss, dz = softmax_cross_entropy(launcher(), z, target, version=version)
+    expected, gradient = on_the_cpu(z, target)
+    close(loss, expected)
+    close(dz, gradient)
+
+
+@VERSION
 def test_the_largest_logit_is_found_wherever_it_is(version):
     """If it were not, exp would overflow; one row for each place in a vector, and in some more."""
     z = np.zeros((20, 20), np.float32)

@@ -3,7 +3,7 @@
 One multiprocessor of an H100 does it all.  It makes 128 multiply-adds a cycle on floats, 1,024 on TF32 and 2,048 on
 16-bit numbers (on tensor cores); it passes 128 bytes a cycle through the port that its first-level cache and its shared
 memory have in common; and it starts four instructions of warps.  Whatever takes longest is what the kernel takes at
-least.  Waiting, address arithmetic and barriers come on top.
+least.  Waiting, address arithmetic and barriers come on top, and v7's rounding.
 
 NVIDIA, "NVIDIA H100 Tensor Core GPU Architecture", 2022, tables 1 to 3.
 """

@@ -69,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_intermixed_args(argv)
     try:
         arguments = [argument(text) for text in options.arguments]
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OverflowError, OSError) as error:
         print(f"cuda_emulator: {error}", file=sys.stderr)
         return 2
     try:
         found = _run_all(options, arguments)
-    except EmulatorError as error:  # no launch got so far
+    except (EmulatorError, OSError, UnicodeDecodeError) as error:  # no launch got so far
         print(f"cuda_emulator: {error}", file=sys.stderr)
         return 2
     if found:
@@ -92,8 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", help="the .cu file, as it is")
     parser.add_argument("arguments", nargs="*", metavar="argument", help="the kernel's arguments, see below")
     parser.add_argument("--kernel", required=True, help="the kernel, as C++ names it: 'saxpy<float>'")
-    parser.add_argument("--grid", default="1", help="blocks: x, or x,y,z (default: 1)")
-    parser.add_argument("--block", default="32", help="threads of a block: x, or x,y,z (default: 32)")
+    parser.add_argument("--grid", type=_sizes, default="1", help="blocks: x, or x,y,z (default: 1)")
+    parser.add_argument(
+        "--block", type=_sizes, default="32", help="threads of a block: x, or x,y,z (default: 32)"
+    )
     parser.add_argument(
         "--shared", type=int, default=0, metavar="BYTES", help="dynamic shared memory (default: 0)"
     )
@@ -108,6 +110,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the random order (default: 0)")
     parser.add_argument("--cache", help=f"the folder for compiled kernels (default: {default_cache()})")
     return parser
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(,\d+){0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one to three numbers x,y,z")
+    return tuple(int(size) for size in text.split(","))
 
 
 def argument(text: str) -> Any:
@@ -199,9 +207,8 @@ def _run(
     kernel: Kernel, options: argparse.Namespace, arguments: list[Any], expected: list[Any]
 ) -> EmulatorError | None:
     """Launch the kernel once; what was wrong with it, if anything."""
-    grid, block = ([int(size) for size in text.split(",")] for text in (options.grid, options.block))
     try:
-        kernel(grid, block, arguments, shared_mem=options.shared)
+        kernel(options.grid, options.block, arguments, shared_mem=options.shared)
     except EmulatorError as error:
         if error.kind == "arguments":  # no other run would get further
             raise

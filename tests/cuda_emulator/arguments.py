@@ -64,8 +64,8 @@ class Parameter:
     def accepts(self, dtype: np.dtype[Any]) -> bool:
         """Whether elements or values of this dtype are what the kernel takes them for."""
         if self.kind in "vS" and self.pointer:  # float4*, and the like: any array of plain numbers
-            return True
-        return _kind(dtype) == (self.kind, self.size)
+            return dtype.isnative
+        return dtype.isnative and _kind(dtype) == (self.kind, self.size)
 
 
 def _kind(dtype: np.dtype[Any]) -> tuple[str, int]:

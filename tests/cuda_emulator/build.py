@@ -164,7 +164,7 @@ def _write_sources(
 ) -> Path:
     names = {source.path: str(folder / f"{i}-{source.path.name}") for i, source in enumerate(files)}
     for source in files:
-        Path(names[source.path]).write_text(rewrite(source, include, names))
+        Path(names[source.path]).write_text(rewrite(source, include, names), "utf-8")
     rows = "".join(f'    describe("{kernel}", &{kernel}),\n' for kernel in kernels)
     main = folder / "kernels.cpp"
     main.write_text(

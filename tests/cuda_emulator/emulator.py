@@ -163,6 +163,9 @@ class Kernel:
 
     def _shape(self, grid: Sequence[int], block: Sequence[int], shared_mem: int) -> tuple[int, ...]:
         """Grid, block and shared memory, if a device could have them."""
+        for what, sizes in (("grid", grid), ("block", block)):
+            if not 1 <= len(sizes) <= 3:
+                raise self._refusal(f"a {what} has one to three sizes, got {tuple(sizes)}")
         grid, block = _three(grid), _three(block)
         for what, sizes, most in (("grid", grid, _MOST_GRID), ("block", block, _MOST_BLOCK)):
             if not all(1 <= size <= limit for size, limit in zip(sizes, most, strict=True)):
@@ -180,5 +183,5 @@ class Kernel:
 
 
 def _three(sizes: Sequence[int]) -> tuple[int, int, int]:
-    x, y, z = (*(int(size) for size in sizes), 1, 1, 1)[:3] if len(sizes) <= 3 else tuple(sizes)
+    x, y, z = (*(int(size) for size in sizes), 1, 1)[:3]
     return x, y, z

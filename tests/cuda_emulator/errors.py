@@ -56,10 +56,10 @@ def from_report(kernel: str, report: str, files: Collection[str], status: str) -
     status : str
         How the process ended, in words.
     """
-    if "ThreadSanitizer: " in report:
-        kind, what, places = _race(report, files)
-    elif "AddressSanitizer: " in report:
+    if "AddressSanitizer: " in report or "ERROR: ThreadSanitizer: " in report:  # any, ended by a signal
         kind, what, places = _bad_access(report, files)
+    elif "ThreadSanitizer: " in report:
+        kind, what, places = _race(report, files)
     elif "runtime error: " in report:
         kind, what, places = _undefined(report)
     else:
@@ -80,9 +80,9 @@ def _undefined(report: str) -> _Found:
 
 
 def _bad_access(report: str, files: Collection[str]) -> _Found:
-    kind = _first(r"AddressSanitizer: ([\w-]+)", report)
+    kind = _first(r"Sanitizer: ([\w-]+)", report)
     access = _first(r"^((?:READ|WRITE) of size \d+)", report)
-    stack = report[report.index("AddressSanitizer: ") :].split("\n\n")[0]
+    stack = report[report.index("Sanitizer: ") :].split("\n\n")[0]
     frames = _frames(stack, files)
     what = f"{kind}, {access.lower()}" if access else kind
     return kind, what + _at(frames), tuple(frames[:1])

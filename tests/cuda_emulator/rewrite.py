@@ -19,7 +19,12 @@ from .errors import EmulatorError, Place
 
 __all__ = ["Source", "kernel_lines", "rewrite", "sources"]
 
-_COMMENT_OR_STRING = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.DOTALL)
+_COMMENT_OR_STRING = re.compile(
+    r'//[^\n]*|/\*.*?\*/|R"(?P<end>[^\s()"]*)\(.*?\)(?P=end)"|"(?:\\.|[^"\\\n])*"'
+    r"|(?<![\da-fA-F])'(?:\\.|[^'\\\n])+'",  # after a digit it is none: 1'000
+    re.DOTALL,
+)
+_STATEMENT_ENDS = re.compile(r"[;{}]|(?<!:):(?!:)")  # a colon after a label: `default: __shared__ …`
 _DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n\\]|\\.|\\\n)*", re.MULTILINE)
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
 _ALIGNMENT = re.compile(r"(?:__align__|alignas)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
@@ -44,7 +49,7 @@ def sources(path: Path, include: Iterable[Path]) -> list[Source]:
 def _collect(path: Path, include: list[Path], found: dict[Path, Source]) -> None:
     if path in found:
         return
-    source = found[path] = Source(path, path.read_text())
+    source = found[path] = Source(path, path.read_text("utf-8-sig"))
     for name in _INCLUDE.findall(source.text):
         if (target := _resolve(name, path, include)) is not None:
             _collect(target, include, found)
@@ -83,7 +88,7 @@ def _rewrite_shared(source: Source) -> str:
     code = _code_only(source)
     pieces, end = [], 0
     for match in re.finditer(r"\b__shared__\b", code):
-        start = max(code.rfind(c, 0, match.start()) for c in ";{}") + 1
+        start = max((end.end() for end in _STATEMENT_ENDS.finditer(code, 0, match.start())), default=0)
         start += len(code[start:]) - len(code[start:].lstrip())
         stop = code.find(";", match.start())
         place = (str(source.path), code.count("\n", 0, match.start()) + 1)
@@ -145,7 +150,7 @@ def _declaration(statement: str, place: Place) -> str:
 
 def _at_top(text: str, wanted: str) -> bool:
     """Whether a character stands outside of all brackets."""
-    for pair in (r"\([^()[\]{}]*\)|\[[^()[\]{}]*\]|\{[^()[\]{}]*\}", "<[^<>]*>"):  # in the first, < and > compare
+    for pair in (r"\([^()[\]{}]*\)|\[[^()[\]{}]*\]|\{[^()[\]{}]*\}", "<[^<>]*>"):  # in () and [] < compares
         found = 1
         while found:
             text, found = re.subn(pair, "", text)

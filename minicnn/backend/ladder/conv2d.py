@@ -90,7 +90,7 @@ class Instance:
         """Return the bytes of dynamic shared memory: ``Pipeline::kBytes`` of implicit_gemm.cuh."""
         if "kTileM" not in self.template:
             return 0
-        depth = self.template.get("kDepth", 64 // itemsize)
+        depth = self.template["kDepth"]
         lines = sum(
             rows * (depth * itemsize + 16) if along_depth else depth * (rows + 8) * itemsize
             for rows, along_depth in zip(self.tile, product.along_depth, strict=True)
@@ -138,8 +138,8 @@ def problem(
     if len(input_shape) != 4 or len(weight_shape) != 4:
         raise ValueError(f"{op}: input must be [N, H, W, C] and weight [K, R, S, C/groups], got {shapes}")
     (n, height, width, channels), (kernels, *size, weight_channels) = input_shape, weight_shape
-    if min(height, width, channels, kernels, groups) < 1:
-        raise ValueError(f"{op}: every size but the batch must be at least 1, got {shapes}")
+    if n < 0 or min(height, width, channels, kernels, groups) < 1:
+        raise ValueError(f"{op}: every size must be at least 1, or 0 for the batch, got {shapes}")
     if channels % groups or kernels % groups or weight_channels * groups != channels:
         raise ValueError(f"{op}: groups must divide the channels and the kernels, got {shapes}")
     if tuple(size) != window.kernel:

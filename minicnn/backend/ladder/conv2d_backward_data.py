@@ -65,6 +65,7 @@ def conv2d_backward_data(
     """
     shape = tuple(input_shape)
     conv = problem(NAME, window, shape, w.shape, groups)
+    places = _places(conv, window)
     dx = result(on, NAME, shape, g.dtype, out)
     kernels, channels = conv["K"] // groups, conv["C"] // groups
     (stride_h, stride_w), taps = window.stride, conv["R"] * conv["S"]
@@ -75,8 +76,7 @@ def conv2d_backward_data(
         vector=kernels & -kernels,
     )
     multiply = {name: launched[-1] for name, launched in LADDER[NAME].items()}
-    arrays, places = (g, w, dx), _places(conv, window)
-    version, instance = chosen(on.device, NAME, version, multiply, product, window, arrays, places)
+    version, instance = chosen(on.device, NAME, version, multiply, product, window, (g, w, dx), places)
     if version in TURNED:
         w = _turned(on, w, conv, instance.index)
     tiles = instance.tiles(product), 1, groups * stride_h * stride_w

@@ -71,6 +71,7 @@ def im2col_conv2d(
         For arrays that do not fit, or a version that cannot do the case.
     """
     op = "im2col_conv2d"
+    _check_dtypes(op, x, w)
     window, output_shape = _check(op, x.shape, w, stride, padding, dilation, groups)
     y = result(on, op, output_shape, x.dtype, out)
     kernels = _by_group(w, groups).swapaxes(1, 2)
@@ -98,6 +99,7 @@ def im2col_conv2d_backward_data(
     The other parameters and errors are those of :func:`im2col_conv2d`; `version` is one of col2im's.
     """
     op = "im2col_conv2d_backward_data"
+    _check_dtypes(op, g, w)
     window, output_shape = _check(op, input_shape, w, stride, padding, dilation, groups)
     _check_gradient(op, g, output_shape)
     dx = result(on, op, input_shape, g.dtype, out)
@@ -106,14 +108,15 @@ def im2col_conv2d_backward_data(
         gradients = _rows(g[some], groups)
         columns = on.empty((groups, gradients.shape[1], kernels.shape[2]), g.dtype)
         _multiply(on, gradients, kernels, columns)
+        pixels = dx[some]
         if _are_pixels(window, groups):
-            dx[some] = columns.reshape(dx[some].shape)
-        else:
-            geometry = window.kernel, window.stride, window.padding, window.dilation
-            out = dx[some] if _is_aligned(on, dx[some]) else None
-            folded = col2im(on, columns, dx[some].shape, *geometry, version=version, out=out)
-            if out is None:
-                dx[some] = folded
+            pixels[...] = columns.reshape(pixels.shape)
+            continue
+        geometry = window.kernel, window.stride, window.padding, window.dilation
+        into = pixels if _is_aligned(on, pixels) else None
+        folded = col2im(on, columns, pixels.shape, *geometry, version=version, out=into)
+        if into is None:
+            pixels[...] = folded
     return dx
 
 
@@ -136,6 +139,7 @@ def im2col_conv2d_backward_weight(
     The other parameters and errors are those of :func:`im2col_conv2d`.  The chunks' sums are added in order.
     """
     op = "im2col_conv2d_backward_weight"
+    _check_dtypes(op, x, g)
     r, s = Window2d.of(op, kernel_size).kernel
     k, c = g.shape[-1], checked_images(op, "x", x.shape)[3]
     dw = result(on, op, (k, r, s, c // max(groups, 1)), x.dtype, out)
@@ -173,6 +177,11 @@ def _check(
         )
     window = Window2d.of(op, (r, s), stride, padding, dilation)
     return window, (n, *window.output_size(height, width), k)
+
+
+def _check_dtypes(op: str, a: Array, b: Array) -> None:
+    if a.dtype != b.dtype:
+        raise TypeError(f"{op}: the arrays must have one dtype, got {a.dtype} and {b.dtype}")
 
 
 def _check_gradient(op: str, g: Array, output_shape: Shape) -> None:
