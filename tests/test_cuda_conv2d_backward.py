@@ -320,6 +320,14 @@ def test_bad_arguments_of_the_weights():
         gradient(on, "conv2d_backward_weight", case, arrays, None, dtype=np.float64)
     with pytest.raises(ValueError, match=r"parts must be at least 1, got 0"):
         gradient(on, "conv2d_backward_weight", case, arrays, "v6", parts=0)
+    with pytest.raises(
+        ValueError, match=r"backward_weight: v2 does not cut its sums into parts, got parts 2"
+    ):
+        gradient(on, "conv2d_backward_weight", case, arrays, "v2", parts=2)
+    with pytest.raises(ValueError, match=r"backward_bias: v1 does not cut its sums into parts, got parts 1"):
+        weight.conv2d_backward_bias(on, arrays.g, version="v1", parts=1)
+    with pytest.raises(TypeError, match=r"g must have x's dtype, got float64 and float32"):
+        weight.conv2d_backward_weight(on, arrays.x, arrays.g.astype(np.float64), window=case.window)
     with pytest.raises(ValueError, match=r"x must be \[N, H, W, C\].*got \(7, 5, 3\)"):
         weight.conv2d_backward_weight(on, arrays.x[0], arrays.g, window=case.window)
     with pytest.raises(ValueError, match=r"g must be \[N, P, Q, K\], got shape \(7, 5, 5\)"):

@@ -126,6 +126,13 @@ def test_arrays_side_by_side_and_one_that_a_kernel_may_change_in_place(on):
         ("scale_v1", (X, Y.astype("f8"), 15, 1.0), {}, TypeError, "y must be float32 for T[*], got float64"),
         (
             "scale_v1",
+            (X, Y.astype(">f4"), 15, 1.0),
+            {},
+            TypeError,
+            "y must be in the machine's byte order, got >f4",
+        ),
+        (
+            "scale_v1",
             (X.astype("f8"),) * 2 + (15, 1.0),
             {},
             ValueError,

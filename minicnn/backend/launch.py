@@ -170,6 +170,8 @@ class Launcher:
         expected = ELEMENTS[_resolved(parameter.type, types)]
         if array.dtype.name != expected:
             raise TypeError(f"{what} must be {expected} for {parameter.type}*, got {array.dtype.name}")
+        if not array.dtype.isnative:
+            raise TypeError(f"{what} must be in the machine's byte order, got {array.dtype.str}")
         shape = parameter.shape or ()
         if array.ndim != len(shape):
             raise ValueError(

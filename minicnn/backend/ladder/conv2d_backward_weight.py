@@ -78,6 +78,8 @@ def conv2d_backward_weight(
             f"{WEIGHT}: x must be [N, H, W, C] and g [N, P, Q, K], with at least 1 group, got {x.shape}, {g.shape}, "
             f"groups {groups}"
         )
+    if g.dtype != x.dtype:
+        raise TypeError(f"{WEIGHT}: g must have x's dtype, got {g.dtype} and {x.dtype}")
     shape = (g.shape[3], *window.kernel, x.shape[3] // groups)
     conv = problem(WEIGHT, window, x.shape, shape, groups)
     dw = _result(on, x, shape, dtype, out)
@@ -100,6 +102,7 @@ def conv2d_backward_weight(
         count = parts_of(on, blocks, product.depth) if parts is None else parts
         _in_parts(on, instance, product, arrays, conv, count)
         return dw
+    _check_unused(WEIGHT, version, parts)
     tiles = instance.tiles(product), 1, groups
     grid = (ceil_div(math.prod(shape), THREADS),) if version in NAIVE else tiles
     instance.start(on, product, grid, g, x, dw, conv)
@@ -141,6 +144,7 @@ def conv2d_backward_bias(
     windows, kernels = math.prod(g.shape[:3]), g.shape[3]
     db = result(on, BIAS, (kernels,), g.dtype, out)
     if version == "v1":
+        _check_unused(BIAS, version, parts)
         on.launch(f"{BIAS}_v1", (ceil_div(kernels, THREADS),), (THREADS,), g, db, windows, kernels)
         return db
     across = ceil_div(kernels, KERNELS)
@@ -150,6 +154,11 @@ def conv2d_backward_bias(
     on.launch(f"{BIAS}_v2", (across, count), (THREADS,), g, sums, windows, length, kernels)
     _sum(on, sums, db)
     return db
+
+
+def _check_unused(op: str, version: str, parts: int | None) -> None:
+    if parts is not None:
+        raise ValueError(f"{op}: {version} does not cut its sums into parts, got parts {parts}")
 
 
 def parts_of(on: Any, blocks: int, windows: int) -> int:
