@@ -233,7 +233,8 @@ def _print_error(error: EmulatorError) -> None:
     for file, line in error.places:
         print(f"    {file}:{line}: {linecache.getline(file, line).strip()}")
     if error.report:
-        print(f"\n{error.report.strip()}")
+        told, _, _ = error.report.partition("\nShadow bytes around")  # AddressSanitizer's own notes
+        print(f"\n{told.strip()}")
 
 
 def _print_traffic(traffic: Traffic) -> None:
