@@ -16,6 +16,7 @@ from minicnn.backend.ladder import conv2d
 from minicnn.backend.ladder import conv2d_backward_weight as weight
 from minicnn.backend.ladder.conv2d_backward_data import LADDER as DATA
 from minicnn.backend.ladder.conv2d_backward_data import conv2d_backward_data
+from minicnn.geometry import Window2d
 
 pytestmark = needs_compiler
 
@@ -257,6 +258,17 @@ def test_the_default_is_the_fastest_that_rounds_nothing(direction):
     assert launched == [
         name for names in last for name in names if not name.endswith("_sum") or "v8" in names[0]
     ]
+
+
+def test_the_default_for_groups_of_few_channels_has_no_tiles_to_leave_empty():
+    for channels, expected in ((7, "v2"), (8, "v6")):
+        launched = []
+        on = launcher()
+        on.launch = lambda name, *arguments, launched=launched, **options: launched.append(name)
+        g, w = np.ones((1, 3, 3, 16), np.float32), np.ones((16, 3, 3, channels), np.float32)
+        window = Window2d.of("test", 3, padding=1)
+        conv2d_backward_data(on, g, w, (1, 3, 3, 2 * channels), window=window, groups=2)
+        assert launched[-1] == f"conv2d_backward_data_{expected}"
 
 
 def test_results_go_where_they_are_wanted():

@@ -26,6 +26,7 @@ Array = Any
 
 MOST = 2**31 - 2**10  # what the kernels count with ints, the last tile's end included
 WIDE = 2**31 - 2**10  # elements of an array from which places in it need 64 bits
+FEW = 8  # columns of a product, fewer than which would leave most of every tile empty
 PIPELINED = 256  # bytes of the depth in all stages of Pipeline in implicit_gemm.cuh
 OUTPUTS = 64  # a thread's, in kernels whose tile is kTileM × kTileN
 ROUNDING = ("v7",)  # versions that make TF32 of float inputs: taken only where they are asked for

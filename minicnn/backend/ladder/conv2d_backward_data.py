@@ -7,7 +7,7 @@ from typing import Any
 
 from ...geometry import Window2d
 from .arguments import ceil_div, result
-from .conv2d import MOST, Product, chosen, problem
+from .conv2d import FEW, MOST, Product, chosen, problem
 
 __all__ = ["LADDER", "conv2d_backward_data"]
 
@@ -50,7 +50,8 @@ def conv2d_backward_data(
         Its kernel is R×S.
     groups : int
     version : str, optional
-        Of ``LADDER``; by default the fastest for the case that rounds no inputs: not v7, which makes them TF32.
+        Of ``LADDER``; by default the fastest for the case that rounds no inputs: not v7, which makes them TF32,
+        and v2 where a group has few channels.
         From v5 on w is turned first, into a workspace of its size.
     out : (N, H, W, C), of g's dtype, optional
 
@@ -75,6 +76,8 @@ def conv2d_backward_data(
         depth=taps * kernels,
         vector=kernels & -kernels,
     )
+    if version is None and channels < FEW and g.dtype.name in ("float32", "float64"):
+        version = "v2"
     multiply = {name: launched[-1] for name, launched in LADDER[NAME].items()}
     version, instance = chosen(on.device, NAME, version, multiply, product, window, (g, w, dx), places)
     if version in TURNED:

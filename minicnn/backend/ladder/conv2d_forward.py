@@ -7,7 +7,7 @@ from typing import Any
 
 from ...geometry import Window2d
 from .arguments import ceil_div, result
-from .conv2d import Product, chosen, problem
+from .conv2d import FEW, Product, chosen, problem
 
 __all__ = ["LADDER", "conv2d_forward"]
 
@@ -18,7 +18,6 @@ LADDER: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 WARP = 32
-FEW = 8  # kernels a group, fewer than which would leave most of a tile's columns empty
 THREADS = 256  # of a block of v1 and v2
 
 
@@ -72,7 +71,7 @@ def conv2d_forward(
         depth=math.prod(w.shape[1:]),
         vector=w.shape[3] & -w.shape[3],
     )
-    if version is None and product.columns < FEW and x.dtype.itemsize >= 4:
+    if version is None and product.columns < FEW and x.dtype.name in ("float32", "float64"):
         version = "v1" if w.shape[3] < WARP else "v2"
     kernels = {name: launched for name, (launched,) in LADDER[op].items()}
     version, instance = chosen(on.device, op, version, kernels, product, window, (x, w, y))
