@@ -15,29 +15,31 @@ import sys
 import time
 import types
 from collections.abc import Callable, Collection, Mapping
+from importlib.util import find_spec
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]  # this checkout, installed or not
-try:
-    import threadpoolctl  # noqa: F401
-except ImportError:  # it limits the threads of the CPU's BLAS, with which nothing here computes
+sys.path.insert(0, str(Path(__file__).parent))  # what this is made of
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout's minicnn, installed or not
+if (
+    find_spec("threadpoolctl") is None
+):  # it limits the threads of the CPU's BLAS, with which nothing here computes
     stand_in: Any = types.ModuleType("threadpoolctl")
     stand_in.ThreadpoolController, stand_in.threadpool_info = None, list
     sys.modules["threadpoolctl"] = stand_in
 
-from kernel_speed import report  # noqa: E402  (these are found only now)
-from kernel_speed.layers import tiny  # noqa: E402
-from kernel_speed.operations import OPERATIONS  # noqa: E402
-from kernel_speed.plan import Task, plan, rows_within  # noqa: E402
-from kernel_speed.rows import with_rates  # noqa: E402
-from kernel_speed.worker import Unavailable, Worker, compile_ahead, row_of  # noqa: E402
+from kernel_speed import report
+from kernel_speed.layers import tiny
+from kernel_speed.operations import OPERATIONS
+from kernel_speed.plan import Task, plan, rows_within
+from kernel_speed.rows import with_rates
+from kernel_speed.worker import Unavailable, Worker, compile_ahead, row_of
 
-from minicnn.atomic import replacing  # noqa: E402
-from minicnn.bench.recording import record_of  # noqa: E402
+from minicnn.atomic import replacing
+from minicnn.bench.recording import record_of
 
+ROOT = Path(__file__).parents[1]
 BUDGET = 510  # seconds
 BATCH = 32  # images
 EVERY = 20  # seconds between records of what there is so far

@@ -17,19 +17,19 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
-from cuda_emulator import Emulator, Traffic  # noqa: E402  (these are found only now)
-from kernel_speed import oracles  # noqa: E402
-from kernel_traffic import pictures  # noqa: E402
-from kernel_traffic.requests import Request, Tally, requests  # noqa: E402
-from record import write  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the emulator
+sys.path.insert(0, str(Path(__file__).parent))  # what this is made of
+from cuda_emulator import Emulator, Traffic
+from kernel_speed import oracles
+from kernel_traffic import pictures
+from kernel_traffic.requests import Request, Tally, requests
+from record import write
 
-from minicnn.backend.cuda_source import Kernel  # noqa: E402
-from minicnn.backend.ladder.conv2d import PIPELINED, Instance, Product, fastest  # noqa: E402
-from minicnn.backend.ladder.conv2d_forward import LADDER, conv2d_forward  # noqa: E402
-from minicnn.backend.launch import Launcher  # noqa: E402
-from minicnn.geometry import Window2d  # noqa: E402
+from minicnn.backend.cuda_source import Kernel
+from minicnn.backend.ladder.conv2d import PIPELINED, Instance, Product, fastest
+from minicnn.backend.ladder.conv2d_forward import LADDER, conv2d_forward
+from minicnn.backend.launch import Launcher
+from minicnn.geometry import Window2d
 
 VERSIONS = tuple(LADDER["conv2d_forward"])
 STEP = {"v3": 16, "v4": 8, "v5": 16}

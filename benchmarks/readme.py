@@ -13,12 +13,12 @@ from statistics import median
 from minicnn.bench.report import milliseconds
 from minicnn.study.ledger import Entry, entries
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))  # the tests load this file by its path
-import chart  # noqa: E402  (they are found only now)
-from kernel_speed import report  # noqa: E402
-from kernel_traffic import pages  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent))  # the tests load this file by its path
+import chart
+from kernel_speed import report
+from kernel_traffic import pages
 
+ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from cuda_files import FILES
 from hypothesis import HealthCheck, settings
+
+from minicnn.backend import cuda_source, kernels
 
 os.environ["MINICNN_RATES"] = "default"  # "auto" then chooses the same algorithms on every machine
 
@@ -60,3 +64,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     cases = config.stash[GENERATED]
     if cases:
         terminalreporter.write_line(f"generated cases: {cases.total():,} over {len(cases)} operations")
+
+
+@pytest.fixture
+def cuda_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of two small CUDA files, taken for minicnn's own during the test."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(kernels, "folder", lambda: tmp_path)
+    _forget_kernels()
+    yield tmp_path
+    _forget_kernels()
+
+
+def _forget_kernels() -> None:
+    cuda_source.sources.cache_clear()
+    cuda_source.kernel.cache_clear()

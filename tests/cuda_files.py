@@ -1,8 +1,4 @@
-"""A folder of two small CUDA files, for the tests of what reads, compiles and launches them."""
-
-import pytest
-
-from minicnn.backend import cuda_source, kernels
+"""Two small CUDA files and a header, for the tests of what reads, compiles and launches them; see the fixture."""
 
 SCALE = """\
 // scale.cu: y = by · x
@@ -95,18 +91,4 @@ __global__ void pair_v1(const float* x,  // [N, 2]
 }
 """
 
-
-@pytest.fixture
-def cuda_files(tmp_path, monkeypatch):
-    """The folder, taken for minicnn's own during the test."""
-    for name, text in {"scale.cu": SCALE, "shapes.cuh": SHAPES, "other.cu": OTHER, "README.md": ""}.items():
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(kernels, "folder", lambda: tmp_path)
-    forget()
-    yield tmp_path
-    forget()
-
-
-def forget():
-    cuda_source.sources.cache_clear()
-    cuda_source.kernel.cache_clear()
+FILES = {"scale.cu": SCALE, "shapes.cuh": SHAPES, "other.cu": OTHER, "README.md": ""}

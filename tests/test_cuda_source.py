@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from cuda_files import SCALE, cuda_files  # noqa: F401
+from cuda_files import SCALE
 
 from minicnn.backend.cuda_source import Parameter, Source, kernel, source, sources
 

@@ -12,14 +12,14 @@ from emulated import needs_compiler
 
 from minicnn.backend.cuda_source import kernel
 
-ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "benchmarks"))
-import gpu_traffic  # noqa: E402  (they are found only now)
-from kernel_traffic import pages, pictures  # noqa: E402
-from kernel_traffic.bounds import Bound, flops_a_byte, moved  # noqa: E402
-from kernel_traffic.requests import Request, Tally, cycles, sectors, words_of_parts  # noqa: E402
-from kernel_traffic.svg import Drawing  # noqa: E402
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import gpu_traffic
+from kernel_traffic import pages, pictures
+from kernel_traffic.bounds import Bound, flops_a_byte, moved
+from kernel_traffic.requests import Request, Tally, cycles, sectors, words_of_parts
+from kernel_traffic.svg import Drawing
 
+ROOT = Path(__file__).parents[1]
 RESULTS = json.loads((ROOT / "benchmarks" / "results" / "gpu_traffic.json").read_text())["results"]
 FOUND = RESULTS["versions"]
 PAGES = sorted((ROOT / "docs" / "convolution_on_the_gpu").glob("*.md"))

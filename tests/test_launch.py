@@ -1,8 +1,9 @@
 """A launch: arguments held to the kernel's signature, instances chosen, one clear message for everything refused."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
-from cuda_files import cuda_files  # noqa: F401
 
 from minicnn.backend import cupy_device, launch, nvrtc
 from minicnn.backend.cuda_source import kernel
@@ -318,7 +319,7 @@ def test_machine_code_is_made_once(compiler):
     assert sorted(path.suffix for path in code.parent.iterdir()) == [".cubin", ".name"]
 
 
-def test_another_instance_architecture_compiler_or_header_is_made_anew(compiler, cuda_files, monkeypatch):  # noqa: F811
+def test_another_instance_architecture_compiler_or_header_is_made_anew(compiler, cuda_files, monkeypatch):
     def made(expression="scale_v1<float, int>", architecture=80):
         return cupy_device.cubin(kernel("scale_v1"), expression, architecture)[0].read_bytes()
 
@@ -355,7 +356,6 @@ class FakeCupy:
 
     class cuda:
         available = True
-        attributes = {"MultiProcessorCount": 7, "MaxSharedMemoryPerBlockOptin": 100_000}  # noqa: RUF012
 
         @classmethod
         def is_available(cls):
@@ -364,7 +364,7 @@ class FakeCupy:
         class Device:
             id = 0
             compute_capability = "90"
-            attributes = {"MultiProcessorCount": 7, "MaxSharedMemoryPerBlockOptin": 100_000}  # noqa: RUF012
+            attributes: ClassVar = {"MultiProcessorCount": 7, "MaxSharedMemoryPerBlockOptin": 100_000}
             current = 1
 
             def __enter__(self):
@@ -388,7 +388,7 @@ class FakeCupy:
         """Of the device that is current when it is called, as CuPy's; it takes what every CuPy 14 takes."""
 
         shared_size_bytes = 1000
-        made = {}  # noqa: RUF012
+        made: ClassVar = {}
 
         def __init__(self, code, name):
             self.code, self.name, self.started = code, name, []

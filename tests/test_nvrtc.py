@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from cuda_files import SCALE, cuda_files  # noqa: F401
+from cuda_files import SCALE
 
 from minicnn.backend import nvrtc
 from minicnn.backend.cuda_source import kernel
@@ -22,7 +22,7 @@ needs_nvrtc = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 @needs_nvrtc
 @pytest.mark.parametrize("architecture", [70, 80, 90])
-def test_code_names_and_resources_of_each_instance(cuda_files, architecture):  # noqa: F811
+def test_code_names_and_resources_of_each_instance(cuda_files, architecture):
     expressions = [*kernel("scale_v1").expressions, *kernel("scale_v2").expressions]
     compiled = nvrtc.compile_file(cuda_files / "scale.cu", expressions, architecture)
     assert compiled.cubin.startswith(b"\x7fELF")
@@ -62,7 +62,7 @@ def test_spills_and_stack_frames_are_seen(tmp_path):
 
 
 @needs_nvrtc
-def test_an_error_shows_the_line_of_source(cuda_files):  # noqa: F811
+def test_an_error_shows_the_line_of_source(cuda_files):
     path = cuda_files / "scale.cu"
     path.write_text(SCALE.replace("y[i] = static_cast", "z[i] = static_cast"))
     with pytest.raises(nvrtc.CompileError) as error:
@@ -74,7 +74,7 @@ def test_an_error_shows_the_line_of_source(cuda_files):  # noqa: F811
 
 
 @needs_nvrtc
-def test_an_instance_that_cannot_be_and_an_architecture_unknown(cuda_files):  # noqa: F811
+def test_an_instance_that_cannot_be_and_an_architecture_unknown(cuda_files):
     path = cuda_files / "scale.cu"
     with pytest.raises(nvrtc.CompileError, match="scale_v9"):
         nvrtc.compile_file(path, ["scale_v9<float>"], 80)

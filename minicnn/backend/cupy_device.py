@@ -37,7 +37,7 @@ class CupyDevice:
 
     def __init__(self) -> None:
         try:
-            import cupy  # pyright: ignore[reportMissingImports]
+            import cupy  # pyright: ignore[reportMissingImports]  (an extra)
         except ImportError as error:
             raise RuntimeError(
                 "cuda: CuPy is not installed; install minicnn[cuda12] or minicnn[cuda13]"

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import EmulatorError, Place
@@ -154,8 +154,8 @@ def _own_files() -> list[str]:
     return [f"{path.name}\n{path.read_text()}" for path in files]
 
 
-def _digest(*parts: object) -> str:
-    texts = [part if isinstance(part, str) else "\0".join(part) for part in parts]  # pyright: ignore
+def _digest(*parts: str | Iterable[str]) -> str:
+    texts = [part if isinstance(part, str) else "\0".join(part) for part in parts]
     return hashlib.sha256("\0\0".join([*compiler(), *texts]).encode()).hexdigest()[:24]
 
 
