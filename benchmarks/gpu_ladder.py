@@ -15,16 +15,16 @@ import sys
 import time
 import types
 from collections.abc import Callable, Collection, Mapping
-from importlib.util import find_spec
+from importlib import import_module
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # what this is made of
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout's minicnn, installed or not
-if (
-    find_spec("threadpoolctl") is None
-):  # it limits the threads of the CPU's BLAS, with which nothing here computes
+try:
+    import_module("threadpoolctl")
+except ImportError:  # it limits the threads of the CPU's BLAS, with which nothing here computes
     stand_in: Any = types.ModuleType("threadpoolctl")
     stand_in.ThreadpoolController, stand_in.threadpool_info = None, list
     sys.modules["threadpoolctl"] = stand_in
