@@ -24,9 +24,8 @@ __all__ = ["Instance", "Product", "chosen", "problem"]
 
 Array = Any
 
-MOST = (
-    2**31 - 2**10
-)  # what an int counts, the last tile's end included; larger arrays have indices of 64 bits
+MOST = 2**31 - 2**10  # what the kernels count with ints, the last tile's end included
+WIDE = MOST  # elements of an array from which places in it need 64 bits
 FEW = 8  # columns of a product, fewer than which would leave most of every tile empty
 PIPELINED = 256  # bytes of the depth in all stages of Pipeline in implicit_gemm.cuh
 OUTPUTS = 64  # a thread's, in kernels whose tile is kTileM × kTileN
@@ -197,7 +196,7 @@ def chosen(
     dtype = next(iter(arrays)).dtype.name
     fit, unfit = {}, {}
     for name, of in kernels.items():
-        instance = fastest(of, dtype, product, window, size > MOST, device)
+        instance = fastest(of, dtype, product, window, size > WIDE, device)
         (fit if isinstance(instance, Instance) else unfit)[name] = instance
     usual = [name for name in kernels if name not in ROUNDING]
     if version is None and not any(name in fit for name in usual):
