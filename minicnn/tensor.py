@@ -169,7 +169,7 @@ class Tensor:
 
     @property
     def device(self) -> str:
-        """Where the array lives, ``"cpu"``."""
+        """Where the array lives, ``"cpu"`` or ``"cuda:0"``."""
         return backend.device_of(self.data)
 
     @property
@@ -216,8 +216,9 @@ class Tensor:
             raise RuntimeError(
                 "backward: this tensor does not require a gradient, nor does any it was made from"
             )
-        with backend.of(self.data).silent():  # sums and conversions between the functions too
-            _walk(self, self._cotangent(gradient))
+        with backend.running("backward", self.data):
+            cotangent = self._cotangent(gradient)
+        _walk(self, cotangent)
 
     def _cotangent(self, gradient: Array | Tensor | None) -> Array:
         be = backend.of(self.data)
@@ -258,20 +259,22 @@ class Tensor:
         return self.data.item()
 
     def to(self, target: Any) -> Tensor:
-        """Return this tensor on another device (a str such as ``"cpu"``) or in another dtype.
+        """Return this tensor on another device (a str such as ``"cuda"``) or in another dtype.
 
-        A change to another float dtype is recorded: the gradient comes back in this tensor's dtype.  Integers carry no
-        gradient.
+        Both are recorded: the gradient comes back on this tensor's device and in its dtype.  Integers carry none.
 
         Raises
         ------
         ValueError
             If `target` is neither.
+        RuntimeError
+            If it is a GPU, and something is missing that it needs.
+        MemoryError
+            If the GPU's memory has no room for it.
         """
         be = backend.of(self.data)
         if backend.is_device(target):
-            array = backend.to_device(self.data, target)
-            return self if array is self.data else Tensor(array, self.requires_grad)
+            return self if backend.is_on(self.data, target) else _apply("to_device", (self,), target)
         try:
             dtype = be.result_type(target)
         except TypeError:
@@ -297,7 +300,8 @@ class Tensor:
 
     def __repr__(self) -> str:
         body = repr(self.data).removeprefix("array").removeprefix("(").removesuffix(")")
-        return f"tensor({body}, requires_grad=True)" if self.requires_grad else f"tensor({body})"
+        device = f", device='{self.device}'" if self.device.startswith("cuda") else ""
+        return f"tensor({body}{device}{', requires_grad=True' if self.requires_grad else ''})"
 
     def __len__(self) -> int:
         return len(self.data)
@@ -470,13 +474,13 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     >>> tensor([1, 2]).dtype
     dtype('int64')
     """
-    be = backend.get(device)
     source = data.data if isinstance(data, Tensor) else data
-    array = be.asarray(source, dtype=dtype).copy()
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"tensor: data must be real numbers, got dtype {array.dtype}")
-    if dtype is None and be.is_float(array.dtype) and not hasattr(source, "dtype"):
-        array = array.astype(be.float32)
+    with backend.on(device) as be:
+        array = be.asarray(source, dtype=dtype).copy()
+        if array.dtype.kind not in "biu" and not be.is_float(array.dtype):
+            raise TypeError(f"tensor: data must be real numbers, got dtype {array.dtype}")
+        if dtype is None and be.is_float(array.dtype) and not hasattr(source, "dtype"):
+            array = array.astype(be.float32)
     return Tensor(array, requires_grad)
 
 
@@ -494,6 +498,8 @@ class Function:
         Of the inputs.
     needs : tuple of bool
         Which inputs need a gradient; None may be returned for the others.
+    stream : int or None
+        The GPU's queue of work that forward joined, which backward must join too.
 
     Examples
     --------
@@ -514,6 +520,7 @@ class Function:
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[Any, ...]
     needs: tuple[bool, ...]
+    stream: int | None = None
     edges: tuple[Function | Tensor | None, ...] | None = None  # None: not called yet, or freed
     number: int = -1
 
@@ -553,18 +560,23 @@ class Function:
         self.shapes = tuple([a.shape for a in arrays])  # lists on the way: generators take twice the time
         self.dtypes = tuple([a.dtype for a in arrays])
         self.needs = tuple([t._requires_grad and _mode.grad for t in tensors])
-        with self.be.silent():
+        with self.be.running(self.name, *arrays):
             run = self.forward
             y = observed("forward", self, run, *arrays) if current.observers else run(*arrays)
             if y is None:
                 raise RuntimeError(f"{self.name}: forward must return an array, got None")
-            out = Tensor(self.be.asarray(y))
+            out = Tensor(self.as_array(y))
         if True in self.needs:
+            self.stream = self.be.stream()
             # Not the input tensors themselves: their arrays are kept only where forward chose to.
             self.edges = tuple([(t.creator or t) if t._requires_grad else None for t in tensors])
             out._requires_grad = True
             out.creator = self
         return out
+
+    def as_array(self, y: Any) -> Array:
+        """Return what ``forward`` returned, a number too, as an array of the inputs' backend."""
+        return self.be.asarray(y)
 
     def gradients(self, g: Array) -> list[Array | None]:
         """Run ``backward`` and hold it to its contract: one gradient an input, of the input's shape and dtype."""
@@ -612,15 +624,23 @@ def _step(grads: _Gradients, function: Function, g: Array) -> None:
             "run the forward pass again"
         )
     be, edges, run = function.be, function.edges, function.gradients
-    results = observed("backward", function, run, g) if current.observers else run(g)
-    kept = [value for value in vars(function).values() if be.is_array(value)]
+    if function.stream != be.stream():
+        raise RuntimeError(
+            f"backward: {function.name} was computed in CuPy's stream {function.stream:#x} and its gradient is asked for "
+            f"in {be.stream():#x}; both must be in one stream, for nothing makes one wait for another"
+        )
+    with backend.running(function.name, g):
+        results = observed("backward", function, run, g) if current.observers else run(g)
+    kept = [value for value in (g, *vars(function).values()) if be.is_array(value)]
     function.free()
-    arrays = [g, *kept, *[dx for dx in results if dx is not None]]
-    for edge, dx in zip(edges, results, strict=True):
-        if edge is not None and dx is not None:
-            # A broadcast array has elements that are one in memory.
-            alone = 0 not in dx.strides and sum([be.may_share_memory(dx, other) for other in arrays]) <= 1
-            grads.add(edge, dx, fresh=alone)
+    found = [dx for dx in results if dx is not None]
+    arrays = [*kept, *found]
+    with be.running(function.name, *found):
+        for edge, dx in zip(edges, results, strict=True):
+            if edge is not None and dx is not None:
+                # A broadcast array has elements that are one in memory.
+                alone = 0 not in dx.strides and sum([be.may_share_memory(dx, other) for other in arrays]) <= 1
+                grads.add(edge, dx, fresh=alone)
 
 
 class _Gradients:
@@ -701,14 +721,15 @@ def _wrap(value: Any, met: Tensor | None) -> Tensor:
         return Tensor(value) if hasattr(value, "dtype") else tensor(value)
     be = backend.of(met.data)
     kinds = "biuf"  # bool, ints, floats: a number of a later kind than the tensor's keeps its own
-    if be.is_float(met.dtype) or kinds.index(be.asarray(value).dtype.kind) <= kinds.index(met.dtype.kind):
+    own = be.result_type(value)
+    if be.is_float(met.dtype) or kinds.index(own.kind) <= kinds.index(met.dtype.kind):
         try:
-            return Tensor(be.asarray(value, dtype=met.dtype))
+            return Tensor(be.number(value, met.dtype, met.data))
         except OverflowError:
             raise ValueError(
                 f"tensor: {value} does not fit the dtype {met.dtype} of the tensor it meets"
             ) from None
-    return tensor(value)
+    return Tensor(be.number(value, be.float32 if be.is_float(own) else own, met.data))
 
 
 _COMPARISONS = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
@@ -717,7 +738,8 @@ _COMPARISONS = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 def _compared(symbol: str, x: Tensor, other: Any) -> Tensor:
     value = other.data if isinstance(other, Tensor) else other
     try:
-        return Tensor(backend.of(x.data).asarray(_COMPARISONS[symbol](x.data, value)))
+        with backend.running("comparison", x.data):
+            return Tensor(backend.of(x.data).asarray(_COMPARISONS[symbol](x.data, value)))
     except (TypeError, ValueError):
         shown = getattr(value, "shape", value)
         raise ValueError(f"comparison: a tensor {x.shape} {symbol} {shown!r} has no meaning") from None

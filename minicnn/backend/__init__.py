@@ -2,28 +2,31 @@
 
 An operation never imports an array library.  It asks :func:`of` for the backend of the arrays it was given and calls
 the functions found there, which carry NumPy's names and meanings wherever NumPy has them.  A backend is a module, one a
-device:
+kind of device:
 
     cpu     :mod:`minicnn.backend.cpu`, over NumPy
+    cuda    :mod:`minicnn.backend.gpu`, over CuPy; ``"cuda:1"`` is the second GPU, ``"cuda"`` CuPy's current one
     meta    :mod:`minicnn.backend.meta`, shapes without values
+
+CuPy is imported when the first of its arrays is met or a GPU is asked for, and not before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
 from . import cpu, meta
 
-__all__ = ["device", "device_of", "get", "is_device", "of", "to_device"]
+__all__ = ["device", "device_of", "get", "is_device", "is_float", "is_on", "of", "on", "running", "to_device"]
 
 Array = Any
 """A NumPy array, or one of another library that behaves like it."""
 
-_BACKENDS = {"cpu": cpu, "meta": meta}
 _default: ContextVar[str] = ContextVar("device", default="cpu")
+is_float = cpu.is_float
 
 
 def of(*arrays: Array) -> Any:
@@ -47,16 +50,32 @@ def of(*arrays: Array) -> Any:
 
 
 def _of_others(arrays: tuple[Array, ...]) -> Any:
-    shapes_only = [meta.is_array(array) for array in arrays]
-    if any(shapes_only):
-        if not all(shapes_only):
-            raise TypeError("the arrays must be on one device, got some on 'meta' and some on 'cpu'")
+    be = _of_one(arrays[0])
+    place = be.place(arrays[0])
+    for array in arrays[1:]:
+        if _of_one(array) is not be or be.place(array) != place:
+            names = sorted({_of_one(one).device_of(one) for one in arrays}, reverse=True)
+            raise TypeError(
+                f"the arrays must be on one device, got some on {' and some on '.join(map(repr, names))}"
+            )
+    return be
+
+
+def _of_one(array: Array) -> Any:
+    if meta.is_array(array):
         return meta
-    for array in arrays:
-        if not cpu.is_array(array):
-            kind = f"{type(array).__module__}.{type(array).__qualname__}"
-            raise TypeError(f"minicnn computes on NumPy arrays, got {kind}")
-    return cpu
+    if cpu.is_array(array):
+        return cpu
+    if type(array).__module__.partition(".")[0] == "cupy" and (gpu := _gpu()).is_array(array):
+        return gpu
+    kind = f"{type(array).__module__}.{type(array).__qualname__}"
+    raise TypeError(f"minicnn computes on NumPy and CuPy arrays, got {kind}")
+
+
+def _gpu() -> Any:
+    from . import gpu
+
+    return gpu
 
 
 def get(name: str | None = None) -> Any:
@@ -65,12 +84,56 @@ def get(name: str | None = None) -> Any:
     Raises
     ------
     ValueError
-        If there is no backend for such a device.
+        If there is no such device.
+    RuntimeError
+        If it is a GPU and something is missing that it needs: one sentence says what, and what mends it.
+
+    Examples
+    --------
+    >>> get("cpu").__name__
+    'minicnn.backend.cpu'
     """
     name = _default.get() if name is None else name
-    if name not in _BACKENDS:
-        raise ValueError(f"device must be 'cpu', the one this version computes on, or 'meta', got {name!r}")
-    return _BACKENDS[name]
+    if name == "cpu":
+        return cpu
+    if name == "meta":
+        return meta
+    kind, _, number = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if kind != "cuda" or ":" in name and not number.isdecimal():
+        raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:N' or 'meta', got {name!r}")
+    from . import gpu_state
+
+    gpu_state.require()
+    gpu = _gpu()
+    if number and int(number) >= gpu.count():
+        raise ValueError(f"device {name!r}: the GPUs here are numbered from 0 to {gpu.count() - 1}")
+    return gpu
+
+
+@contextmanager
+def on(name: str | None = None) -> Iterator[Any]:
+    """Make new arrays on a device inside the block; gives its backend.
+
+    Parameters
+    ----------
+    name : str, optional
+        As :func:`get` takes it.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        As :func:`get`.
+
+    Examples
+    --------
+    >>> with on("cpu") as be:
+    ...     be.zeros(2)
+    array([0., 0.])
+    """
+    name = _default.get() if name is None else name
+    be = get(name)
+    with be.current(int(name.partition(":")[2])) if ":" in name else nullcontext():
+        yield be
 
 
 @contextmanager
@@ -79,7 +142,7 @@ def device(name: str) -> Iterator[None]:
 
     Parameters
     ----------
-    name : {'cpu', 'meta'}
+    name : {'cpu', 'cuda', 'cuda:N', 'meta'}
         On ``"meta"`` arrays have a shape and a dtype, and neither values nor memory: the largest network is built at
         once, and calling it on a tensor made there tells the shape of what comes out.
 
@@ -87,6 +150,8 @@ def device(name: str) -> Iterator[None]:
     ------
     ValueError
         If there is no such device.
+    RuntimeError
+        If it is a GPU, and something is missing that it needs.
 
     Examples
     --------
@@ -104,9 +169,31 @@ def device(name: str) -> Iterator[None]:
         _default.reset(token)
 
 
+def running(op: str, *arrays: Array) -> AbstractContextManager[Any]:
+    """Return the context in which an operation computes on these arrays.
+
+    NaN and ∞ arise in it without a warning: they are values, and show in the result.  On a GPU the arrays' device is
+    the current one, and what does not fit into its memory raises MemoryError, with `op`, what was asked for and what
+    there is.
+    """
+    return of(*arrays).running(op, *arrays)
+
+
 def is_device(name: Any) -> bool:
     """Whether this is the name of a device, there or not: not of a dtype."""
     return isinstance(name, str) and name.split(":")[0] in ("cpu", "cuda", "meta")
+
+
+def is_on(array: Array, name: str) -> bool:
+    """Whether `array` is on the device called `name`.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        If there is no such device, or something is missing that it needs.
+    """
+    with on(name) as be:
+        return of(array) is be and be.is_here(array)
 
 
 def device_of(array: Array) -> str:
@@ -115,12 +202,19 @@ def device_of(array: Array) -> str:
 
 
 def to_device(array: Array, name: str) -> Array:
-    """Return `array` on the device called `name`; itself when it is there already.
+    """Return `array` on the device called `name`, laid out in memory as it was; itself when it is there already.
 
     Raises
     ------
     ValueError
         If there is no such device, or the array has no values to take there.
+    RuntimeError
+        If it is a GPU, and something is missing that it needs.
+    MemoryError
+        If it does not fit into the GPU's memory.
     """
-    be = get(name)
-    return array if of(array) is be else be.to_device(of(array).to_numpy(array))
+    with on(name) as be:
+        source = of(array)
+        if source is be:
+            return array if be.is_here(array) else be.copy_here(array)
+        return be.to_device(source.to_numpy(array))

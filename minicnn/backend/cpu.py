@@ -65,6 +65,7 @@ from .workspace import empty, empty_like, scratch  # noqa: F401  (and these)
 
 Generator = np.random.Generator
 Array = np.ndarray
+fused = None  # operations for which there is one kernel: none here, the operations' own formulation does
 
 
 def is_array(value: Any) -> bool:
@@ -77,9 +78,29 @@ def device_of(array: Array) -> str:
     return "cpu"
 
 
+def place(array: Array) -> int:
+    """Return which device of this kind holds `array`: there is one."""
+    return 0
+
+
+def is_here(array: Array) -> bool:
+    """Whether an array of this backend is on the current device of its kind."""
+    return True
+
+
 def to_device(array: Any) -> Array:
     """Return `array` in this device's memory."""
     return np.asarray(array)
+
+
+def stream() -> int | None:
+    """Return what tells the queue of work that operations join; here there is none, all is done at once."""
+    return None
+
+
+def number(value: Any, dtype: Any, beside: Array) -> Array:
+    """Return a Python number as an array without axes, on the device of the array `beside`."""
+    return np.asarray(value, dtype)
 
 
 def to_numpy(array: Array) -> Array:
@@ -88,8 +109,12 @@ def to_numpy(array: Array) -> Array:
 
 
 def is_float(dtype: Any) -> bool:
-    """Whether `dtype` is a real floating-point type: the only kind that has gradients."""
-    return np.dtype(dtype).kind == "f"
+    """Whether `dtype` is a real floating-point type: the only kind that has gradients.
+
+    bfloat16, of the library ml_dtypes, is one that NumPy knows nothing of.
+    """
+    dtype = np.dtype(dtype)
+    return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
 def lowest(dtype: Any) -> float:
@@ -97,8 +122,8 @@ def lowest(dtype: Any) -> float:
     return -np.inf if is_float(dtype) else np.iinfo(dtype).min
 
 
-def silent() -> Any:
-    """Context in which NaN and ∞ arise without a warning: they are values, and show in the result."""
+def running(op: str, *arrays: Array) -> Any:
+    """Context of an operation: NaN and ∞ arise without a warning, for they are values and show in the result."""
     return np.errstate(all="ignore")
 
 

@@ -101,6 +101,10 @@ class Launcher:
         """Write the matrix product a @ b, of stacks of matrices too, to `out`, by the vendor's library (cuBLAS)."""
         return self.device.matmul(a, b, out)
 
+    def run(self, function: Callable[..., Any], *arrays: Array | None, **options: Any) -> Any:
+        """Return ``function(self, *arrays, **options)``."""
+        return function(self, *arrays, **options)
+
     def launch(
         self,
         name: str,

@@ -48,7 +48,16 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     uint8,
 )
 
-from .cpu import Generator, is_float, lowest, new_generator, silent  # noqa: F401  (as they are there)
+from .cpu import (  # noqa: F401  (as they are there)
+    Generator,
+    is_here,
+    is_float,
+    lowest,
+    new_generator,
+    place,
+    running,
+    stream,
+)
 
 __all__ = ["MetaArray"]
 
@@ -157,6 +166,11 @@ def asarray(value: Any, dtype: Any = None) -> MetaArray:
     return empty(array.shape, dtype or array.dtype)
 
 
+def number(value: Any, dtype: Any, beside: Any) -> MetaArray:
+    """Return an array without axes."""
+    return asarray(np.asarray(value, dtype))
+
+
 def scratch(purpose: str, shape: tuple[int, ...], dtype: Any) -> MetaArray:
     """Return an array of this shape."""
     return empty(shape, dtype)
@@ -259,7 +273,7 @@ def may_share_memory(a: Any, b: Any) -> bool:
     return True
 
 
-pooling = None  # the operations' own, plain formulation does
+pooling = fused = None  # the operations' own, plain formulation does
 
 
 # Where it is

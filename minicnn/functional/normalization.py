@@ -114,10 +114,11 @@ def batch_norm(
         raise ValueError(f"{op}: training needs more than one value a channel, got input {x.shape}")
     function = BatchNorm(eps, relu)
     y = function(x, w, b)
-    for running, batch in ((mean, function.mean), (var, function.var * (count / (count - 1)))):
-        if running is not None:
-            running.data *= 1 - momentum
-            running.data += momentum * batch
+    with be.running(op, x.data):
+        for running, batch, factor in ((mean, function.mean, 1), (var, function.var, count / (count - 1))):
+            if running is not None:
+                running.data *= 1 - momentum
+                running.data += momentum * factor * batch
     return y
 
 

@@ -406,7 +406,8 @@ def _fill(op: str, tensor: Tensor, values: Callable[[tuple[int, ...]], Any]) -> 
     rows = max(1, _BLOCK * len(array) // max(1, array.size))
     for start in range(0, len(array), rows):
         block = array[start : start + rows]
-        be.copyto(block, be.asarray(values(block.shape)))
+        with be.running(op, block):
+            be.copyto(block, be.asarray(values(block.shape)))
     return tensor
 
 

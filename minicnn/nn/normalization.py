@@ -91,13 +91,14 @@ class BatchNorm2d(Module):
         self.eps = number_in(0, math.inf, "BatchNorm2d", "eps", eps)
         self.momentum = None if momentum is None else number_in(0, 1, "BatchNorm2d", "momentum", momentum)
         self.affine, self.track_running_stats = affine, track_running_stats
-        shape, be = (self.num_features,), backend.get(device)
+        shape = (self.num_features,)
         for name in ("weight", "bias"):
             self.register_parameter(name, new_parameter(shape, device, dtype) if affine else None)
         for name in ("running_mean", "running_var"):
             buffer = new_parameter(shape, device, dtype).detach()
             self.register_buffer(name, buffer if track_running_stats else None)
-        count = Tensor(be.zeros((), be.int64))
+        with backend.on(device) as be:
+            count = Tensor(be.zeros((), be.int64))
         self.register_buffer("num_batches_tracked", count if track_running_stats else None)
         self.reset_parameters()
 
@@ -134,7 +135,8 @@ class BatchNorm2d(Module):
         options = of_batch, self._momentum(), self.eps
         output = F.batch_norm(input, mean, var, self.weight, self.bias, *options, relu=self.relu)
         if self.training and batches is not None:
-            batches.data += 1
+            with backend.running("batch_norm", batches.data):
+                batches.data += 1
         return output
 
     def extra_repr(self) -> str:

@@ -42,8 +42,6 @@ def new_parameter(shape: tuple[int, ...], device: str | None = None, dtype: Any 
 
     Kernels (K, C, R, S) lie in channels-last memory, the order in which a convolution multiplies them.
     """
-    be = backend.get(device)
-    dtype = dtype or be.float32
-    if len(shape) == 4:
-        return Parameter(be.empty_images(*shape, dtype))
-    return Parameter(be.empty(shape, dtype))
+    with backend.on(device) as be:
+        dtype = dtype or be.float32
+        return Parameter(be.empty_images(*shape, dtype) if len(shape) == 4 else be.empty(shape, dtype))

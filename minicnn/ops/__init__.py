@@ -6,6 +6,6 @@ imports no array library.  Operations that the engine's tensors offer as operato
 importing this package gives :class:`~minicnn.Tensor` its arithmetic.
 """
 
-from . import arithmetic, elementwise, matmul, reduce, shape
+from . import arithmetic, elementwise, matmul, reduce, shape, to_device
 
-__all__ = ["arithmetic", "elementwise", "matmul", "reduce", "shape"]
+__all__ = ["arithmetic", "elementwise", "matmul", "reduce", "shape", "to_device"]

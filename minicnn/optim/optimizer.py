@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 from .. import backend
-from ..backend.workspace import scratch
 from ..tensor import Tensor
 from .loading import loaded_groups, loaded_state
 from .sweep import sweep
@@ -111,7 +110,8 @@ class Optimizer:
         ]
         for _, state, _ in jobs:
             state["step"] += 1
-        sweep((partial(self._update, group, state["step"]), arrays) for group, state, arrays in jobs)
+        updates = ((partial(self._update, group, state["step"]), arrays) for group, state, arrays in jobs)
+        sweep(updates, f"{self._name}.step")
         return result
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -229,7 +229,7 @@ class Optimizer:
 
     def _scratch(self, purpose: str, p: Array) -> Array:
         """Return an array like `p` with undefined contents."""
-        return scratch(f"optim {purpose}", p.shape, p.dtype)
+        return backend.of(p).scratch(f"optim {purpose}", p.shape, p.dtype)
 
     # Behind the scenes
 
@@ -286,8 +286,9 @@ class Optimizer:
         state = self.state.setdefault(p, fresh) if memory else fresh
         for name, start in memory.items():
             if name not in state:
-                state[name] = be.empty_like(p.data)
-                state[name][...] = start
+                with be.running(f"{self._name}.step", p.data):
+                    state[name] = be.empty_like(p.data)
+                    state[name][...] = start
         arrays = {"g": p.grad, **{name: state[name] for name in memory}}
         for name, array in arrays.items():
             self._must_fit(name, array, p)

@@ -24,7 +24,7 @@ _PIECE = 1 << 17  # elements: four such float32 arrays fill 2 MiB; in short call
 _SHARED = 1 << 18  # elements: less work than this is done before another thread has woken
 
 
-def sweep(jobs: Iterable[Job]) -> None:
+def sweep(jobs: Iterable[Job], op: str = "sweep") -> None:
     """Call ``update(**arrays)`` for each job, on one piece of its arrays after the other.
 
     Parameters
@@ -32,7 +32,9 @@ def sweep(jobs: Iterable[Job]) -> None:
     jobs : iterable of (update, arrays)
         ``update`` works elementwise and in place.  ``arrays`` maps its argument names to arrays of one shape,
         cut so that the first one's pieces are contiguous if it is dense, in whatever order of axes.  No array
-        may be in two jobs.
+        may be in two jobs.  On a GPU, where nothing is gained by pieces, they are whole.
+    op : str
+        What this is, for errors.
 
     Examples
     --------
@@ -51,9 +53,10 @@ def sweep(jobs: Iterable[Job]) -> None:
         update(**piece)
 
     first = [next(iter(piece.values())) for _, piece in pieces]
+    alone = backend.of(*first) is not backend.cpu or sum(array.size for array in first) < _SHARED
     # An infinite or NaN gradient is carried into its parameter without a warning, as in PyTorch.
-    with backend.of(*first).errstate(all="ignore"):
-        if sum(array.size for array in first) < _SHARED:
+    with backend.running(op, *first):
+        if alone:
             for i in range(len(pieces)):
                 run(i)
         else:
@@ -65,7 +68,7 @@ def _pieces(arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
     first = next(iter(arrays.values()))
     order = sorted(range(first.ndim), key=lambda axis: (first.shape[axis] == 1, -first.strides[axis]))
     views = {name: array.transpose(order) for name, array in arrays.items()}
-    if first.size <= _PIECE:
+    if first.size <= _PIECE or backend.of(first) is not backend.cpu:
         return [views]
     length = first.shape[order[0]]
     rows = max(_PIECE * length // first.size, 1)

@@ -201,8 +201,8 @@ def _rebuild(layer: Any, device: str, dtype: Any) -> None:
             new = nn.init.zeros_(new_parameter(shape, device, dtype))
             setattr(layer, name, new if isinstance(getattr(layer, name), nn.Parameter) else new.detach())
     if getattr(layer, "num_batches_tracked", None) is not None:
-        be = backend.get(device)
-        layer.num_batches_tracked = Tensor(be.zeros((), be.int64))
+        with backend.on(device) as be:
+            layer.num_batches_tracked = Tensor(be.zeros((), be.int64))
 
 
 def _shapes(layer: Any) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,1 @@
+"""Whole operations on the GPU, of one kernel each."""
