@@ -635,7 +635,7 @@ def test_the_command_prints_a_table_and_writes_a_record(tmp_path, capsys):
     [
         (["resnet81"], "bench: there is no model 'resnet81'; did you mean 'resnet18'?"),
         (["lenet5", "--peers", "pytorh"], "bench: there is no peer 'pytorh'; did you mean 'pytorch'?"),
-        (["lenet5", "--device", "cuda"], "device must be 'cpu'"),
+        (["lenet5", "--device", "cude"], "argument --device: device must be 'cpu', 'cuda', 'cuda:N' or"),
         (["lenet5", "--device", "meta"], "nothing is computed"),
         (
             ["lenet5", "--output", "no/such/folder.json"],

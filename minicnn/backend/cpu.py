@@ -98,6 +98,10 @@ def stream() -> int | None:
     return None
 
 
+def synchronize(array: Array) -> None:
+    """Wait until all work queued on the device of `array` is done: here it is."""
+
+
 def number(value: Any, dtype: Any, beside: Array) -> Array:
     """Return a Python number as an array without axes, on the device of the array `beside`."""
     return np.asarray(value, dtype)

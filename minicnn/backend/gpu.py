@@ -138,6 +138,11 @@ def stream() -> int:
     return cupy.cuda.get_current_stream().ptr
 
 
+def synchronize(array: Array) -> None:
+    """Wait until all work queued on the GPU of `array` is done."""
+    array.device.synchronize()
+
+
 class running:
     """Context of an operation: the arrays' GPU is the current one, and lack of memory is told in full.
 

@@ -57,6 +57,7 @@ from .cpu import (  # noqa: F401  (as they are there)
     place,
     running,
     stream,
+    synchronize,
 )
 
 __all__ = ["MetaArray"]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Parser",
+    "add_device",
     "add_model",
     "add_options",
     "build_model",
@@ -37,6 +38,29 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Let a command name a model, its variant and whatever else it is built with."""
     parser.add_argument("model", metavar="MODEL", help="a network, such as lenet5 or resnet50")
     add_options(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Let a command say where to compute."""
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default="cpu",
+        metavar="NAME",
+        help="where to compute: cpu (the default), cuda, or cuda:1 for the second GPU",
+    )
+
+
+def _device(text: str) -> str:
+    """Return the name of a device that can compute; a type for arguments."""
+    from .. import backend
+
+    try:
+        if backend.get(text) is backend.meta:
+            raise ValueError("on the device 'meta' nothing is computed")
+    except (ValueError, RuntimeError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 
+from .arguments import add_device
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="NAME", help="a data set or a folder (default: that of the training)"
     )
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -42,4 +45,4 @@ def run(arguments: argparse.Namespace) -> None:
     print(
         f"{path}: {title(trained.model.config)}, trained on {trained.data}; {len(test):,} test images of {data}"
     )
-    print_evaluation(evaluate(trained.model, test), test.classes)
+    print_evaluation(evaluate(trained.model.to(arguments.device), test), test.classes)

@@ -20,7 +20,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .arguments import add_options, model_config
+from .arguments import add_device, add_options, model_config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,11 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="how many parts of a photograph to look at (default: 1)",
     )
+    add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print a line for each digit, a block for each photograph."""
     trained = _trained(arguments)
+    trained.model.to(arguments.device)
     if trained.model.input_shape[0] == 1:
         _digits(trained, arguments.images, arguments.crops)
     else:

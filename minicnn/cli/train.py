@@ -1,12 +1,13 @@
 """Train a network on real images, and leave checkpoint, metrics and pictures in a run folder.
 
-The same seed gives the same weights to the last bit, whatever the number of threads.  A run folder is never
+The same seed gives the same weights to the last bit, whatever the number of threads; on a GPU other bits.  A run folder is never
 overwritten: where runs/lenet5 exists already, runs/lenet5-001 is next.  Ctrl-C leaves the last finished epoch.
 
 For example:
   minicnn train lenet5
   minicnn train lenet5 --variant paper --epochs 30 --seed 7
   minicnn train lenet5 --data fashion-mnist --out runs/clothes
+  minicnn train lenet5 --device cuda
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_model, build_model, number, whole_number
+from .arguments import add_device, add_model, build_model, number, whole_number
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=whole_number(1), metavar="N", help="how many to use (default: one a CPU)"
     )
+    add_device(parser)
     parser.add_argument("--out", metavar="FOLDER", help="the run folder to make (default: runs/MODEL)")
     parser.add_argument("--quiet", action="store_true", help="show no progress, only the outcome")
 
@@ -64,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     train, test = data.load(arguments.data)
     _check_classes(arguments, train)
     model = build_model(arguments, num_classes=len(train.classes))
+    model.to(arguments.device)
     prepare(model, train)  # images that do not fit are an error before there is a folder
     recipe = _recipe(arguments, model, train)
     about = describe(model, train, arguments.data)

@@ -74,9 +74,14 @@ def _copy(pairs: Sequence[tuple[Any, Any]]) -> None:
 
     def copy(i: int) -> None:
         target, array = pieces[i]
-        backend.of(target).copyto(target, array)
+        with backend.running("load_state_dict", target):
+            backend.of(target).copyto(target, array)
 
-    parallel_for(len(pieces), copy)
+    if all(backend.of(target) is backend.cpu for target, _ in pairs):
+        parallel_for(len(pieces), copy)
+    else:  # CuPy's current stream is a thread's own
+        for i in range(len(pieces)):
+            copy(i)
 
 
 def _pieces(target: Any, array: Any) -> list[tuple[Any, Any]]:

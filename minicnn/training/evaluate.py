@@ -16,6 +16,7 @@ from ..data.transforms import Transform
 from ..models import Classifier
 from ..nn import Module
 from ..tensor import Tensor, no_grad
+from .beside import beside
 from .prepare import prepare
 
 __all__ = ["Evaluation", "evaluate", "evaluating", "loss_of", "scores_of"]
@@ -94,14 +95,14 @@ def evaluate(
     total = 0.0
     with evaluating(model), no_grad():
         for images, labels in DataLoader(dataset, batch_size, transform=transform):
-            output = model(images)
+            output = model(beside(model, images))
             scores = scores_of(model)(output)
             if scores.shape != (len(labels), count):
                 raise ValueError(
                     f"evaluate: the model must have a score for each of the {count} classes of {dataset.name!r}, "
                     f"it returns shape {scores.shape} for {len(labels)} images"
                 )
-            total += loss_of(model)(output, labels).item() * len(labels)
+            total += loss_of(model)(output, beside(model, labels)).item() * len(labels)
             np.add.at(confusion, (labels.numpy(), scores.argmax(1).numpy()), 1)
     return Evaluation(total / len(dataset), confusion)
 

@@ -20,6 +20,7 @@ from ..nn.utils import clip_grad_norm_
 from ..optim import Adam, Optimizer
 from ..optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from ..tensor import Tensor
+from .beside import beside
 from .evaluate import evaluate, loss_of, scores_of
 from .history import Batch, Epoch, History
 from .prepare import prepare
@@ -141,6 +142,7 @@ def _pass(
     model.train()
     loss_sum, right, images = 0.0, 0, 0
     for x, labels in loader:
+        x, labels = beside(model, x), beside(model, labels)
         loss, scores = _step(model, x, labels, optimizer, max_norm)
         if not math.isfinite(loss):
             raise FloatingPointError(

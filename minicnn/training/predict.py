@@ -7,6 +7,7 @@ import numpy as np
 from .. import functional as F
 from ..nn import Module
 from ..tensor import Tensor, no_grad
+from .beside import beside
 from .evaluate import evaluating, scores_of
 
 __all__ = ["predict_crops"]
@@ -57,7 +58,7 @@ def predict_crops(model: Module, images: np.ndarray, crops: int = 1) -> np.ndarr
         )
     with evaluating(model), no_grad():
         parts = [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
-        found = [F.softmax(scores_of(model)(model(Tensor(part))), 1).numpy() for part in parts]
+        found = [F.softmax(scores_of(model)(model(beside(model, Tensor(part)))), 1).numpy() for part in parts]
     each = np.concatenate(found)
     if not np.isfinite(each).all():
         raise FloatingPointError(

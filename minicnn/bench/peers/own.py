@@ -6,7 +6,7 @@ import numpy as np
 
 import minicnn
 from minicnn import functional as F
-from minicnn import models, nn, no_grad, optim, tensor
+from minicnn import backend, models, nn, no_grad, optim, tensor
 from minicnn.tensor import Tensor
 
 from ..task import AUXILIARY_WEIGHT, LEARNING_RATE, MOMENTUM, Task, channels_last
@@ -38,7 +38,8 @@ class _Inference:
         self.model, self.images = model, images
 
     def step(self) -> None:
-        self._scores()
+        scores = self._scores()
+        backend.of(scores.data).synchronize(scores.data)
 
     def answer(self) -> dict[str, np.ndarray]:
         return {"scores": self._scores().numpy()}
@@ -67,7 +68,10 @@ class _Training:
         for dropout, p in zip(dropouts, before, strict=True):
             dropout.p = p
         parameters = dict(self.model.named_parameters())
-        return {"loss": loss.numpy()} | {name: np.array(parameters[name].grad) for name in self.probes}
+        gradients = {name: parameters[name].grad for name in self.probes}
+        return {"loss": loss.numpy()} | {
+            name: np.array(backend.of(g).to_numpy(g)) for name, g in gradients.items()
+        }
 
     def _backward(self) -> Tensor:
         self.optimizer.zero_grad()

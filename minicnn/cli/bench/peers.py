@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...atomic import replacing
-from ..arguments import number, whole_number
+from ..arguments import add_device, number, whole_number
 
 if TYPE_CHECKING:
     from ...bench import Settings
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="who takes part; list names them, all takes all (default: those that need not compile for minutes)",
     )
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="where minicnn computes")
+    add_device(parser)
     parser.add_argument(
         "--threads", type=whole_number(1), metavar="N", help="of every peer (default: one a CPU)"
     )
