@@ -23,7 +23,6 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     copyto,
     divide,
     divmod,
-    errstate,
     exp,
     expand_dims,
     finfo,

@@ -22,7 +22,6 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     clip,
     divide,
     divmod,
-    errstate,
     exp,
     expand_dims,
     finfo,

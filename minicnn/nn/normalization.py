@@ -108,7 +108,8 @@ class BatchNorm2d(Module):
             init.zeros_(self.running_mean)
             init.ones_(self.running_var)
         if self.num_batches_tracked is not None:
-            self.num_batches_tracked.data[...] = 0
+            with backend.running("batch_norm", self.num_batches_tracked.data):
+                self.num_batches_tracked.data[...] = 0
 
     def reset_parameters(self) -> None:
         """Set the weight to 1 and the bias to 0, and reset the running statistics."""

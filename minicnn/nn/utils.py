@@ -27,7 +27,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
     Returns
     -------
     float
-        The norm before.
+        The norm before.  On a GPU this waits for it: one transfer to the host.
 
     Raises
     ------
@@ -51,21 +51,30 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float) -> f
         raise ValueError(f"clip_grad_norm_: max_norm must be above 0, got {max_norm}")
     if isinstance(parameters, Tensor):  # iterable too, but its rows have no gradients
         parameters = [parameters]
-    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    # Norm by norm, and hypot of them: a sum of squares in float32 would overflow long before its root.
-    norm = math.hypot(*(_norm(grad) for grad in grads))
-    if norm > max_norm and math.isfinite(norm):
-        for grad in grads:
-            grad *= max_norm / norm
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None and parameter.grad.size]
+    if not grads:
+        return 0.0
+    with backend.running("clip_grad_norm_", *grads):
+        # Norm by norm, and hypot of them: a sum of squares in float32 would overflow long before its root.
+        norm = math.hypot(*_norms(grads))
+        if norm > max_norm and math.isfinite(norm):
+            for grad in grads:
+                grad *= max_norm / norm
     return norm
 
 
-def _norm(grad: Any) -> float:
-    be = backend.of(grad)
-    largest = float(be.abs(grad).max(initial=0))
-    if largest == 0 or not math.isfinite(largest):
-        return largest
-    return largest * math.sqrt(float(be.square(grad / largest).sum()))
+def _norms(grads: list[Any]) -> list[float]:
+    """Return the norm of each array, all of them in one transfer if they are on a GPU."""
+    be = backend.of(*grads)
+    return be.to_numpy(be.concatenate([_norm(be, grad) for grad in grads])).tolist()
+
+
+def _norm(be: Any, grad: Any) -> Any:
+    """Return the norm as an array (1,) of float64, by way of numbers of which the largest is 1."""
+    largest = be.abs(grad).max().reshape(1)
+    unit = be.where((largest > 0) & (largest < be.inf), largest, 1)  # ∞ stays ∞, and NaN NaN
+    squares = be.square(grad / unit).sum().reshape(1)
+    return unit.astype("float64") * be.sqrt(squares.astype("float64"))
 
 
 def weight_decay_groups(model: Module, weight_decay: float) -> list[dict[str, Any]]:

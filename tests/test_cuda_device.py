@@ -1,0 +1,291 @@
+"""Whole networks on the cuda device: they train as on the CPU, and what goes wrong there is told."""
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import Tensor, backend, models, nn, no_grad, optim, tensor, training
+from minicnn import functional as F
+from minicnn.backend import cpu
+from minicnn.data import Dataset
+from minicnn.testing import slim
+
+pytestmark = pytest.mark.usefixtures("cuda")
+
+
+def gpu():
+    return backend.get("cuda")
+
+
+def seen(x):
+    """Return what a tensor or an array holds, wherever it is."""
+    array = x.data if isinstance(x, Tensor) else x
+    return backend.of(array).to_numpy(array)
+
+
+def digits(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, 1, 32, 32)).astype(np.float32), rng.integers(10, size=count)
+
+
+def loss_curve(device, steps, optimizer, batch=8):
+    """Train LeNet-5 on random digits and return the loss of each step."""
+    minicnn.manual_seed(3)
+    model = models.lenet5().to(device)
+    step = optimizer(model.parameters())
+    losses = []
+    for number in range(steps):
+        images, labels = digits(batch, number % 2)
+        loss = F.cross_entropy(model(tensor(images).to(device)), tensor(labels).to(device))
+        step.zero_grad()
+        loss.backward()
+        step.step()
+        losses.append(loss.item())
+    return losses
+
+
+# Moving
+
+
+def test_it_offers_whatever_the_cpu_offers():
+    names = {name for name in vars(cpu) if not name.startswith("_")} - {"np", "Any", "annotations"}
+    assert names <= set(vars(gpu()))
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 3, 1, 2), (3, 1, 0, 2)])
+def test_there_and_back_an_array_keeps_its_layout(axes):
+    x = np.arange(120.0).reshape(2, 3, 4, 5).transpose(axes)
+    moved = Tensor(x).to("cuda")
+    assert moved.device == "cuda:0"
+    assert moved.data.strides == x.strides
+    back = moved.cpu()
+    np.testing.assert_array_equal(back.data, x)
+    assert back.data.strides == x.strides
+    assert moved.to("cuda") is moved
+    assert moved.to("cuda:0") is moved
+    assert back.cpu() is back
+
+
+def test_a_gradient_goes_back_to_where_its_input_is():
+    x = tensor([1.0, 2.0], requires_grad=True)
+    there = x.cuda()
+    y = (there * there).to("cuda:1").cpu() * tensor([1.0, 10.0])
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, [2.0, 40.0])
+    assert not there.is_leaf
+
+
+def test_a_tensor_made_there_says_so():
+    x = tensor([1.5, 2.0], device="cuda:1", requires_grad=True)
+    assert x.device == "cuda:1"
+    assert repr(x) == "tensor([1.5, 2. ], dtype=float32, device='cuda:1', requires_grad=True)"
+    with minicnn.device("cuda:1"):
+        layer = nn.BatchNorm2d(2)
+        assert {t.device for t in (*layer.parameters(), *layer.buffers())} == {"cuda:1"}
+    assert nn.Linear(2, 2, device="cuda").weight.device == "cuda:0"
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda x: x + tensor([1.0]),
+        lambda x: x * np.ones(2, np.float32),
+        lambda x: F.linear(x, tensor([[1.0, 2.0]])),
+        lambda x: F.conv2d(x.reshape(1, 1, 1, 2), tensor([[[[1.0]]]])),
+        lambda x: F.cat([x, tensor([1.0])]),
+        lambda x: F.cross_entropy(x.reshape(1, 2), tensor([0])),
+        lambda x: F.batch_norm(x.reshape(1, 2), tensor([0.0, 0.0]), tensor([1.0, 1.0])),
+    ],
+    ids=["number", "array", "linear", "conv2d", "cat", "labels", "statistics"],
+)
+def test_devices_are_not_mixed(mix):
+    with pytest.raises(TypeError, match="one device, got some on 'cuda:0' and some on 'cpu'"):
+        mix(tensor([1.0, 2.0], device="cuda"))
+
+
+def test_nor_are_two_gpus():
+    with pytest.raises(TypeError, match="one device, got some on 'cuda:1' and some on 'cuda:0'"):
+        tensor([1.0], device="cuda") + tensor([1.0], device="cuda:1")
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:x", "cuda:", "gpu"])
+def test_a_device_that_there_is_not(name):
+    with pytest.raises(ValueError, match=rf"numbered from 0 to 1|must be 'cpu', .*got '{name}'"):
+        tensor([1.0], device=name)
+
+
+# Training
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [lambda p: optim.SGD(p, lr=0.05, momentum=0.9), lambda p: optim.Adam(p, lr=2e-3)],
+    ids=["SGD", "Adam"],
+)
+def test_lenet5_trains_to_the_cpus_loss_curve(optimizer):
+    here, there = (loss_curve(device, 6, optimizer) for device in ("cpu", "cuda"))
+    assert here[-1] < 0.9 * here[0]
+    np.testing.assert_allclose(there, here, rtol=1e-3)
+
+
+def test_a_step_moves_the_batch_in_and_the_loss_out_and_nothing_else(cuda):
+    model = models.lenet5().to("cuda")
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
+    images, labels = digits(2)
+    for _ in range(2):  # the second step has the state that the first one makes
+        cuda.transfers.clear()
+        x, target = tensor(images).to("cuda"), tensor(labels).to("cuda")
+        assert [kind for kind, *_ in cuda.transfers] == ["to device"] * 2
+        loss = F.cross_entropy(model(x), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert len(cuda.transfers) == 2
+        loss.item()
+        assert [kind for kind, *_ in cuda.transfers[2:]] == ["to host"]
+
+
+def test_on_the_second_gpu_while_the_first_is_current():
+    here = loss_curve("cpu", 2, lambda p: optim.SGD(p, lr=0.1, momentum=0.9), batch=2)
+    np.testing.assert_allclose(
+        loss_curve("cuda:1", 2, lambda p: optim.SGD(p, lr=0.1, momentum=0.9), batch=2), here, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda p: optim.SGD(p, lr=0.1),
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+        lambda p: optim.SGD(p, lr=0.1, momentum=0.5, dampening=0.25, maximize=True),
+        lambda p: optim.Adam(p, lr=0.1, amsgrad=True, weight_decay=0.1),
+        lambda p: optim.AdamW(p, lr=0.1),
+        lambda p: optim.RMSprop(p, lr=0.1, momentum=0.9, centered=True),
+        lambda p: optim.Adagrad(p, lr=0.1),
+    ],
+    ids=["SGD", "Nesterov", "dampened", "Adam", "AdamW", "RMSprop", "Adagrad"],
+)
+def test_every_optimiser_moves_as_on_the_cpu(rule):
+    ends = []
+    for device in ("cpu", "cuda"):
+        p = tensor(np.random.default_rng(0).normal(size=(3, 4, 3, 2)), device=device, requires_grad=True)
+        optimizer = rule([p])
+        for _ in range(3):
+            optimizer.zero_grad()
+            (p * p * p).sum().backward()
+            optimizer.step()
+        ends.append(seen(p))
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12)
+
+
+NETWORKS = {
+    "lenet5": (models.lenet5, {}),
+    "alexnet": (models.alexnet, {}),
+    "vgg11_bn": (models.vgg11_bn, {}),
+    "nin": (models.nin, {}),
+    "googlenet": (models.googlenet, {}),
+    "inception_v2": (models.inception_v2, {}),
+    "inception_v3": (models.inception_v3, {}),
+    "inception_v4": (models.inception_v4, {}),
+    "resnet18": (models.resnet18, {}),
+    "resnet_cifar": (models.resnet_cifar, {"depth": 8}),
+    "preact_resnet_cifar": (models.preact_resnet_cifar, {"depth": 11}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_networks_answer_and_gradients_are_the_cpus(name):
+    build, options = NETWORKS[name]
+    with minicnn.device("meta"):
+        model = build(**options)
+    model = slim(model, 64, num_classes=3, generator=np.random.default_rng(1)).eval()
+    x = np.random.default_rng(2).normal(size=(1, *model.input_shape)).astype(np.float32)
+    found = []
+    for device in ("cpu", "cuda"):
+        y = model.to(device)(tensor(x).to(device))
+        model.zero_grad()
+        (y * y).sum().backward()
+        found.append([seen(y), *(seen(p.grad) for p in model.parameters() if p.grad is not None)])
+    for there, here in zip(*reversed(found), strict=True):
+        assert np.abs(there - here).max() <= 1e-3 * np.abs(here).max() + 1e-6
+
+
+# What goes wrong
+
+
+def test_out_of_memory_says_how_much_and_the_step_can_be_tried_smaller(cuda):
+    model = models.lenet5().to("cuda")
+
+    def step(count):
+        images, labels = digits(count)
+        model.zero_grad()
+        loss = F.cross_entropy(model(tensor(images).to("cuda")), tensor(labels).to("cuda"))
+        loss.backward()
+        return loss.item()
+
+    expected = step(2)
+    pool = cuda.get_default_memory_pool()
+    pool.free_all_blocks()
+    pool.set_limit(pool.used_bytes() + (1 << 19))
+    with pytest.raises(MemoryError, match=r"^\w+: cuda:0 is out of memory: .*[0-9,]+ bytes.*holds [0-9,]+ bytes, "):
+        step(64)
+    assert step(2) == pytest.approx(expected)
+
+
+def test_forward_and_backward_must_be_in_one_stream(cuda):
+    w = tensor([2.0], device="cuda", requires_grad=True)
+    with cuda.cuda.Stream():
+        y = (w * w).sum()
+    with pytest.raises(RuntimeError, match=r"backward: Sum was computed in CuPy's stream 0x\w+ and .* in one stream"):
+        y.backward()
+    with cuda.cuda.Stream():
+        (w * w).sum().backward()
+    np.testing.assert_array_equal(seen(w.grad), [4.0])
+
+
+def test_a_batch_of_none(cuda):
+    model = models.lenet5().to("cuda")
+    y = model(tensor(np.zeros((0, 1, 32, 32), np.float32)).to("cuda"))
+    assert y.shape == (0, 10)
+    y.sum().backward()
+    assert all(not seen(p.grad).any() for p in model.parameters())
+
+
+# Files, data, commands
+
+
+def test_a_checkpoint_from_there_is_one_for_here(tmp_path):
+    minicnn.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).to("cuda")
+    minicnn.save(tmp_path / "a.safetensors", model.state_dict())
+    other = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    other.load_state_dict(minicnn.load(tmp_path / "a.safetensors"))
+    for (name, mine), theirs in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(seen(mine), theirs, err_msg=name)
+    model.load_state_dict({name: 2 * array for name, array in other.state_dict().items()})
+    np.testing.assert_array_equal(seen(model[0].weight), 2 * other[0].weight.data)
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(seen(model[0].weight), other[0].weight.data)
+
+
+def test_an_optimisers_state_moves_between_devices():
+    p, q = tensor([1.0, 2.0], requires_grad=True), tensor([1.0, 2.0], device="cuda", requires_grad=True)
+    first, second = optim.Adam([p]), optim.Adam([q])
+    p.grad = np.ones(2, np.float32)
+    first.step()
+    second.load_state_dict(first.state_dict())
+    assert backend.device_of(second.state[q]["exp_avg"]) == "cuda:0"
+
+
+def test_fit_evaluate_and_predict_feed_a_model_where_it_is():
+    images = np.random.default_rng(0).integers(256, size=(12, 1, 28, 28)).astype(np.uint8)
+    train = Dataset(images, np.arange(12) % 10, tuple("0123456789"), "noise")
+    ends = []
+    for device in ("cpu", "cuda"):
+        minicnn.manual_seed(1)
+        model = models.lenet5().to(device)
+        history = training.fit(model, train, train, epochs=1, batch_size=4)
+        with no_grad():
+            found = training.predict_crops(model, training.prepare(model, train)(images[:3]))
+        ends.append([history.epochs[0].train_loss, history.epochs[0].test_loss, *found.ravel()])
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-3)
