@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import backend
+from .autocast import cast
 from .observer import current, observed
 
 __all__ = ["Function", "MaxResult", "Tensor", "enable_grad", "is_grad_enabled", "no_grad", "tensor"]
@@ -216,25 +217,26 @@ class Tensor:
             raise RuntimeError(
                 "backward: this tensor does not require a gradient, nor does any it was made from"
             )
-        with backend.running("backward", self.data):
-            cotangent = self._cotangent(gradient)
-        _walk(self, cotangent)
+        with backend.cpu.silent():  # sums and conversions between the functions too
+            _walk(self, self._cotangent(gradient))
 
     def _cotangent(self, gradient: Array | Tensor | None) -> Array:
         be = backend.of(self.data)
-        if gradient is None:
-            if self.size != 1:
+        with be.running("backward", self.data):
+            if gradient is None:
+                if self.size != 1:
+                    raise ValueError(
+                        f"backward: only a tensor of one element has an implicit gradient, this one has shape "
+                        f"{self.shape}; pass gradient="
+                    )
+                return be.broadcast_to(be.asarray(1, dtype=self.dtype), self.shape)
+            array = gradient.data if isinstance(gradient, Tensor) else be.asarray(gradient)
+            backend.of(self.data, array)
+            if array.shape != self.shape:
                 raise ValueError(
-                    f"backward: only a tensor of one element has an implicit gradient, this one has shape "
-                    f"{self.shape}; pass gradient="
+                    f"backward: gradient must have the tensor's shape {self.shape}, got {array.shape}"
                 )
-            return be.broadcast_to(be.asarray(1, dtype=self.dtype), self.shape)
-        array = gradient.data if isinstance(gradient, Tensor) else be.asarray(gradient)
-        if array.shape != self.shape:
-            raise ValueError(
-                f"backward: gradient must have the tensor's shape {self.shape}, got {array.shape}"
-            )
-        return array.astype(self.dtype, copy=False)
+            return array.astype(self.dtype, copy=False)
 
     def detach(self) -> Tensor:
         """Return a tensor over the same array, outside any graph."""
@@ -495,11 +497,11 @@ class Function:
     be : module
         The backend of the inputs: NumPy's names, on the device the arrays are on.
     shapes, dtypes : tuples
-        Of the inputs.
+        Of the inputs; inside :class:`minicnn.autocast` forward may get them in another dtype.
     needs : tuple of bool
         Which inputs need a gradient; None may be returned for the others.
-    stream : int or None
-        The GPU's queue of work that forward joined, which backward must join too.
+    queue : tuple or None
+        The GPU and its queue of work that forward joined, which backward must join too.
 
     Examples
     --------
@@ -520,7 +522,7 @@ class Function:
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[Any, ...]
     needs: tuple[bool, ...]
-    stream: int | None = None
+    queue: tuple[int, int] | None = None
     edges: tuple[Function | Tensor | None, ...] | None = None  # None: not called yet, or freed
     number: int = -1
 
@@ -560,14 +562,16 @@ class Function:
         self.shapes = tuple([a.shape for a in arrays])  # lists on the way: generators take twice the time
         self.dtypes = tuple([a.dtype for a in arrays])
         self.needs = tuple([t._requires_grad and _mode.grad for t in tensors])
-        with self.be.running(self.name, *arrays):
-            run = self.forward
+        here = self.be is backend.cpu  # where each operation takes microseconds, and finding its name is one of them
+        with self.be.silent() if here else self.be.running(self.name, *arrays):
+            run, arrays = self.forward, cast(self.name, arrays)
             y = observed("forward", self, run, *arrays) if current.observers else run(*arrays)
             if y is None:
                 raise RuntimeError(f"{self.name}: forward must return an array, got None")
-            out = Tensor(self.as_array(y))
+            out = Tensor(y if type(y) is backend.cpu.Array else self.as_array(y))
         if True in self.needs:
-            self.stream = self.be.stream()
+            if not here:
+                self.queue = self.be.queue(arrays)
             # Not the input tensors themselves: their arrays are kept only where forward chose to.
             self.edges = tuple([(t.creator or t) if t._requires_grad else None for t in tensors])
             out._requires_grad = True
@@ -623,24 +627,24 @@ def _step(grads: _Gradients, function: Function, g: Array) -> None:
             f"backward: the graph behind this tensor was freed by an earlier backward (at {function.name}); "
             "run the forward pass again"
         )
+    if function.queue is None:
+        _carry_back(grads, function, g)
+    else:
+        with function.be.rejoining(function.name, function.queue):
+            _carry_back(grads, function, g)
+
+
+def _carry_back(grads: _Gradients, function: Function, g: Array) -> None:
     be, edges, run = function.be, function.edges, function.gradients
-    if function.stream != be.stream():
-        raise RuntimeError(
-            f"backward: {function.name} was computed in CuPy's stream {function.stream:#x} and its gradient is asked for "
-            f"in {be.stream():#x}; both must be in one stream, for nothing makes one wait for another"
-        )
-    with backend.running(function.name, g):
-        results = observed("backward", function, run, g) if current.observers else run(g)
+    results = observed("backward", function, run, g) if current.observers else run(g)
     kept = [value for value in (g, *vars(function).values()) if be.is_array(value)]
     function.free()
-    found = [dx for dx in results if dx is not None]
-    arrays = [*kept, *found]
-    with be.running(function.name, *found):
-        for edge, dx in zip(edges, results, strict=True):
-            if edge is not None and dx is not None:
-                # A broadcast array has elements that are one in memory.
-                alone = 0 not in dx.strides and sum([be.may_share_memory(dx, other) for other in arrays]) <= 1
-                grads.add(edge, dx, fresh=alone)
+    arrays = [*kept, *[dx for dx in results if dx is not None]]
+    for edge, dx in zip(edges or (), results, strict=True):
+        if edge is not None and dx is not None:
+            # A broadcast array has elements that are one in memory.
+            alone = 0 not in dx.strides and sum([be.may_share_memory(dx, other) for other in arrays]) <= 1
+            grads.add(edge, dx, fresh=alone)
 
 
 class _Gradients:
@@ -721,15 +725,15 @@ def _wrap(value: Any, met: Tensor | None) -> Tensor:
         return Tensor(value) if hasattr(value, "dtype") else tensor(value)
     be = backend.of(met.data)
     kinds = "biuf"  # bool, ints, floats: a number of a later kind than the tensor's keeps its own
-    own = be.result_type(value)
-    if be.is_float(met.dtype) or kinds.index(own.kind) <= kinds.index(met.dtype.kind):
+    kind = "b" if isinstance(value, bool) else "i" if isinstance(value, int) else "f"
+    if be.is_float(met.dtype) or kinds.index(kind) <= kinds.index(met.dtype.kind):
         try:
             return Tensor(be.number(value, met.dtype, met.data))
         except OverflowError:
             raise ValueError(
                 f"tensor: {value} does not fit the dtype {met.dtype} of the tensor it meets"
             ) from None
-    return Tensor(be.number(value, be.float32 if be.is_float(own) else own, met.data))
+    return Tensor(be.number(value, be.float32 if kind == "f" else None, met.data))
 
 
 _COMPARISONS = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}

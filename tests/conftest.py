@@ -12,8 +12,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import standin
 from cuda_files import FILES
 from hypothesis import HealthCheck, settings
 
@@ -80,3 +82,13 @@ def cuda_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def _forget_kernels() -> None:
     cuda_source.sources.cache_clear()
     cuda_source.kernel.cache_clear()
+
+
+@pytest.fixture
+def cuda() -> Iterator[Any]:
+    """The module ``cupy``, and devices to compute on: the tests' stand-in, or a GPU's with MINICNN_TEST_GPU=1."""
+    if os.environ.get("MINICNN_TEST_GPU") == "1":
+        yield pytest.importorskip("cupy")
+        return
+    with standin.installed() as cupy:
+        yield cupy

@@ -92,11 +92,6 @@ def to_device(array: Any) -> Array:
     return np.asarray(array)
 
 
-def stream() -> int | None:
-    """Return what tells the queue of work that operations join; here there is none, all is done at once."""
-    return None
-
-
 def synchronize(array: Array) -> None:
     """Wait until all work queued on the device of `array` is done: here it is."""
 
@@ -125,9 +120,14 @@ def lowest(dtype: Any) -> float:
     return -np.inf if is_float(dtype) else np.iinfo(dtype).min
 
 
-def running(op: str, *arrays: Array) -> Any:
-    """Context of an operation: NaN and ∞ arise without a warning, for they are values and show in the result."""
+def silent() -> Any:
+    """Context in which NaN and ∞ arise without a warning: they are values, and show in the result."""
     return np.errstate(all="ignore")
+
+
+def running(op: str, *arrays: Array) -> Any:
+    """Context of an operation on these arrays: here that it is :func:`silent`."""
+    return silent()
 
 
 def new_generator(seed: int | None = None) -> Generator:

@@ -61,7 +61,7 @@ from cupy import (  # noqa: F401  # pyright: ignore[reportMissingImports]  (the 
 
 from . import gpu_fused as fused
 from . import gpu_pooling as pooling  # noqa: F401  (part of the seam)
-from .cpu import Generator, is_float, lowest, new_generator  # noqa: F401  (as they are there)
+from .cpu import Generator, is_float, lowest, new_generator, silent  # noqa: F401  (as they are there)
 from .gpu_matmul import matmul  # noqa: F401  (part of the seam)
 
 Array = cupy.ndarray
@@ -133,9 +133,49 @@ def _inverse(order: list[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-def stream() -> int:
-    """Return what tells CuPy's current stream from others."""
-    return cupy.cuda.get_current_stream().ptr
+def queue(arrays: Iterable[Array]) -> tuple[int, int]:
+    """Return the GPU that holds these arrays, and CuPy's current stream there: the queue that an operation joins."""
+    return next(iter(arrays)).device.id, cupy.cuda.get_current_stream().ptr
+
+
+class rejoining:
+    """Context of the backward pass of an operation that was queued before.
+
+    Parameters
+    ----------
+    op : str
+        The operation, for the error messages.
+    queue : tuple of two ints
+        Of its forward pass.
+
+    Raises
+    ------
+    RuntimeError
+        If another stream is current: nothing would make one wait for the other.
+    MemoryError
+        As :class:`running`.
+    """
+
+    __slots__ = ("op", "queue", "within")
+
+    def __init__(self, op: str, queue: tuple[int, int]) -> None:
+        self.op, self.queue = op, queue
+        self.within = running(op, device=queue[0])
+
+    def __enter__(self) -> None:
+        self.within.__enter__()
+        now = cupy.cuda.get_current_stream().ptr
+        if now != self.queue[1]:
+            self.within.__exit__(None, None, None)
+            raise RuntimeError(
+                f"backward: {self.op} was computed in CuPy's stream {self.queue[1]:#x}, and its gradient is asked for in "
+                f"{now:#x}; both must be in one stream, for nothing makes one wait for the other"
+            )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.within.__exit__(kind, error, trace)
 
 
 def synchronize(array: Array) -> None:
@@ -151,7 +191,9 @@ class running:
     op : str
         The operation, for the error message.
     *arrays : arrays
-        Those it computes on, of one GPU; without any it is the current one.
+        Those it computes on, of one GPU.
+    device : int, optional
+        The GPU where there is no array yet; default the current one.
 
     Raises
     ------
@@ -161,9 +203,9 @@ class running:
 
     __slots__ = ("before", "device", "op")
 
-    def __init__(self, op: str, array: Array | None = None, *others: Array) -> None:
+    def __init__(self, op: str, *arrays: Array, device: int | None = None) -> None:
         self.op = op
-        self.device = None if array is None else array.device.id
+        self.device = arrays[0].device.id if arrays else device
 
     def __enter__(self) -> None:
         self.before = cupy.cuda.runtime.getDevice()

@@ -55,7 +55,7 @@ from .cpu import (  # noqa: F401  (as they are there)
     new_generator,
     place,
     running,
-    stream,
+    silent,
     synchronize,
 )
 
@@ -164,6 +164,10 @@ def asarray(value: Any, dtype: Any = None) -> MetaArray:
         return value
     array = value if hasattr(value, "shape") else np.asarray(value)  # no values are fetched from a GPU
     return empty(array.shape, dtype or array.dtype)
+
+
+def queue(arrays: Any) -> None:
+    """Return None: no work is queued anywhere."""
 
 
 def number(value: Any, dtype: Any, beside: Any) -> MetaArray:
