@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+import minicnn
 from minicnn import Tensor, models, tensor
+from minicnn import functional as F
 from minicnn.observer import Observer, observing
 from minicnn.testing import slim
 
@@ -38,11 +40,29 @@ class Layouts(Observer):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_images_stay_in_channels_last_memory(name):
-    model = slim(models.get_model(name, num_classes=4), 16)
+    check(name, 16, "cpu")
+
+
+@pytest.mark.usefixtures("cuda")
+def test_on_a_gpu_too():
+    check("resnet18", 64, "cuda")
+
+
+@pytest.mark.usefixtures("cuda")
+def test_images_joined_on_a_gpu_stay_so():
+    x = tensor(np.zeros((2, 3, 3, 5), np.float32).transpose(0, 3, 1, 2), device="cuda")
+    assert F.cat([x, x], 1).data.strides == (360, 4, 120, 40)
+    assert F.cat([x, x], 2).data.strides == (360, 4, 60, 20)
+
+
+def check(name, divisor, device):
+    with minicnn.device("meta"):
+        model = models.get_model(name, num_classes=4)
+    model = slim(model, divisor, device=device)
     x = Tensor(np.zeros((2, *model.input_shape[1:], model.input_shape[0]), np.float32).transpose(0, 3, 1, 2))
     layouts = Layouts()
     with observing(layouts):
-        model.loss(model.train()(x), tensor([0, 1])).backward()
+        model.loss(model.train()(x.to(device)), tensor([0, 1], device=device)).backward()
     assert layouts.images > 20
     # The gradient that comes back through a flatten is in the order of its features; one operation takes it from there.
     behind_a_flatten = {"AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d", "Dropout"}

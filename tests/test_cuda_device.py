@@ -127,8 +127,8 @@ def test_a_device_that_there_is_not(name):
     ids=["SGD", "Adam"],
 )
 def test_lenet5_trains_to_the_cpus_loss_curve(optimizer):
-    here, there = (loss_curve(device, 24, optimizer) for device in ("cpu", "cuda"))
-    assert np.mean(here[-5:]) < 0.8 * np.mean(here[:5])
+    here, there = (loss_curve(device, 30, optimizer) for device in ("cpu", "cuda"))
+    assert np.mean(here[-5:]) < 0.85 * np.mean(here[:5])
     np.testing.assert_allclose(there, here, rtol=1e-2)
     np.testing.assert_allclose(there[:10], here[:10], rtol=1e-4)
 
