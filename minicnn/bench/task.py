@@ -14,7 +14,7 @@ from .. import backend, manual_seed, models, nn, weights
 from ..tensor import Tensor, no_grad
 from .network import Network, describe
 
-__all__ = ["AUXILIARY_WEIGHT", "LEARNING_RATE", "MODES", "MOMENTUM", "Task", "write_files"]
+__all__ = ["AUXILIARY_WEIGHT", "LEARNING_RATE", "MODES", "MOMENTUM", "Task", "settle", "write_files"]
 
 MODES = ("inference", "training")
 LEARNING_RATE, MOMENTUM = 1e-4, 0.9
@@ -107,7 +107,7 @@ def write_files(folder: str, config: Mapping[str, Any], most_images: int) -> dic
     mean, std = (np.array(value, np.float32).reshape(1, -1, 1, 1) for value in (model.mean, model.std))
     images = (pixels - mean) / std
     with no_grad():
-        _look(model, Tensor(images))
+        settle(model, Tensor(images))
     network = networks["inference"]
     (classes,) = network.shapes()[network.outputs[0]]
     weights.save(Path(folder, _WEIGHTS), model.state_dict())
@@ -116,8 +116,8 @@ def write_files(folder: str, config: Mapping[str, Any], most_images: int) -> dic
     return networks
 
 
-def _look(model: nn.Module, images: Tensor) -> None:
-    """Replace all running statistics by those of the images."""
+def settle(model: nn.Module, images: Tensor) -> None:
+    """Replace all running statistics by those of the images: fresh ones let values grow or shrink layer by layer."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     if norms:
         momenta = [norm.momentum for norm in norms]

@@ -6,6 +6,7 @@ Without a command of its own this is "bench peers", with all models and all fram
 For example:
   minicnn bench peers vgg16
   minicnn bench conv --model vgg16
+  minicnn bench cpu-gpu lenet5 --assume h100
   minicnn bench profile resnet18
 """
 
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import argparse
 
-from . import conv, peers, profile
+from . import conv, cpu_gpu, peers, profile
 
-_COMMANDS = {"peers": peers, "conv": conv, "profile": profile}
+_COMMANDS = {"peers": peers, "conv": conv, "cpu-gpu": cpu_gpu, "profile": profile}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
