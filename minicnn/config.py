@@ -5,7 +5,6 @@ Why OpenBLAS may use an older kernel than the processor could run, :mod:`minicnn
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import platform
@@ -16,7 +15,10 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from . import blas_kernel
+from .backend import gpu_state
 from .backend.cpus import usable_cpus
+from .backend.gpu_state import State
+from .backend.nvidia_driver import Gpu
 from .backend.parallel import get_num_threads
 
 __all__ = ["get_config", "show_config"]
@@ -27,7 +29,7 @@ _OVERRUNS_ITS_STACK = "0.3.34"  # OpenBLAS #6013, #6021, #6026
 
 
 def show_config() -> None:
-    """Print versions, BLAS and its kernel type, threads, GPU, and what is slowing minicnn down.
+    """Print versions, BLAS and its kernel type, threads, GPU, and what slows minicnn down or keeps it off the GPU.
 
     Examples
     --------
@@ -38,7 +40,7 @@ def show_config() -> None:
     config = get_config()
     notes = config.pop("notes")
     for name, value in config.items():
-        print(f"{name:<10} {value}")
+        print(f"{name:<10} " + value.replace("\n", "\n" + 11 * " "))
     for note in notes:
         print(f"note: {note}")
 
@@ -46,24 +48,27 @@ def show_config() -> None:
 def get_config() -> dict[str, Any]:
     """Return what :func:`show_config` prints: a text for each of its lines, and a list of ``"notes"``.
 
+    Where there is an NVIDIA driver or CuPy, these lines are added: ``"driver"``, ``"CuPy"`` and ``"NVRTC"``.  CuPy is
+    then imported.
+
     Examples
     --------
     >>> list(get_config())
-    ['minicnn', 'Python', 'NumPy', 'BLAS', 'threads', 'GPU', 'notes']
+    ['minicnn', 'Python', 'NumPy', 'BLAS', 'threads', 'GPU', ...'notes']
     """
     from . import __version__
 
     built = np.show_config(mode="dicts")
     blas = next((library for library in threadpool_info() if library["user_api"] == "blas"), None)
-    threads, cpus = get_num_threads(), usable_cpus()
+    threads, cpus, gpu = get_num_threads(), usable_cpus(), gpu_state.look()
     return {
         "minicnn": __version__,
         "Python": f"{platform.python_version()}, {platform.system()} {platform.machine()}",
         "NumPy": np.__version__,
         "BLAS": _describe_blas(blas, built["Build Dependencies"]["blas"]["name"]),
         "threads": f"{threads} on {cpus} CPUs",
-        "GPU": _describe_gpu(),
-        "notes": _notes(blas, {*built["SIMD Extensions"].get("found", ())}, threads, cpus),
+        **_describe_gpu(gpu),
+        "notes": _notes(blas, {*built["SIMD Extensions"].get("found", ())}, threads, cpus) + _gpu_notes(gpu),
     }
 
 
@@ -75,23 +80,50 @@ def _describe_blas(blas: Mapping[str, Any] | None, built_with: str) -> str:
     return f"{blas['internal_api']} {blas['version']}, kernel type {kernel}{chosen}"
 
 
-def _describe_gpu() -> str:
-    driver = _cuda_driver()
-    driver_text = f"driver for CUDA {driver}" if driver else "no CUDA driver"
-    cupy_text = "CuPy installed" if importlib.util.find_spec("cupy") else "no CuPy"
-    return f"{driver_text}, {cupy_text}; minicnn's cuda device is not part of this version"
+def _describe_gpu(found: State) -> dict[str, str]:
+    """Return the lines about the GPU: one alone where nobody has tried to use one."""
+    if not _has_gpu_parts(found):
+        return {"GPU": "none: no NVIDIA driver, no CuPy"}
+    driver, cupy, libraries = found.driver, found.cupy, found.libraries
+    gpus = driver.gpus if driver else ()
+    builds = ", ".join(f"{name} {version}" for name, version in found.builds.items())
+    nvrtc, known = libraries.nvrtc, libraries.architectures
+    return {
+        "GPU": "\n".join(f"cuda:{number} {_describe_one(gpu)}" for number, gpu in enumerate(gpus)) or "none",
+        "driver": f"knows CUDA {driver.version[0]}.{driver.version[1]}" if driver else "none",
+        "CuPy": builds or cupy.version or "none",
+        "NVRTC": f"{nvrtc[0]}.{nvrtc[1]}, compiles for sm_{known[0]} to sm_{known[-1]}" if nvrtc else "none",
+    }
 
 
-def _cuda_driver() -> str | None:
-    """Return the newest CUDA version the installed driver supports."""
-    try:
-        library = ctypes.CDLL("nvcuda.dll" if platform.system() == "Windows" else "libcuda.so.1")
-    except OSError:
-        return None
-    version = ctypes.c_int()
-    if library.cuDriverGetVersion(ctypes.byref(version)) != 0:
-        return None
-    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+def _describe_one(gpu: Gpu) -> str:
+    free = "" if gpu.free is None else f"{_gibibytes(gpu.free)} free of "
+    return f"{gpu.name}, sm_{gpu.capability}, {free}{_gibibytes(gpu.total)} GiB"
+
+
+def _gibibytes(size: int) -> str:
+    return f"{size / 2**30:.1f}"
+
+
+def _has_gpu_parts(found: State) -> bool:
+    """Whether there is anything that somebody would have who wants to use a GPU."""
+    return bool(found.driver or found.builds or found.cupy.version)
+
+
+def _gpu_notes(found: State) -> list[str]:
+    """Return the first thing that keeps the cuda device from working, or else what keeps a part of it."""
+    if not _has_gpu_parts(found):
+        return []
+    if problem := gpu_state.problem(found):
+        return [f"cuda: {problem}"]
+    if found.cupy.release and found.cupy.release < (14,):
+        return [
+            f"cuda: minicnn is tested with CuPy 14, and CuPy {found.cupy.version} has no bfloat16; run pip install -U "
+            f"{' '.join(found.builds)}"
+        ]
+    if importlib.util.find_spec("ml_dtypes") is None:
+        return ["cuda: bfloat16 needs ml_dtypes, which is not installed; run pip install ml_dtypes"]
+    return []
 
 
 def _notes(blas: Mapping[str, Any] | None, instructions: Set[str], threads: int, cpus: int) -> list[str]:

@@ -353,7 +353,7 @@ def test_config_prints_all_there_is_to_know(capsys):
     config = get_config()
     assert f"minicnn    {minicnn.__version__}\n" in out
     assert f"NumPy      {np.__version__}\n" in out
-    for name in ("Python", "BLAS", "threads", "GPU"):
+    for name in ("Python", "BLAS", "threads"):  # what is said of GPUs: test_config.py
         assert f"{name:<10} {config[name]}\n" in out
     assert out.count("note: ") == len(config["notes"])
 

@@ -1,4 +1,4 @@
-"""Show versions, BLAS and its kernel, threads, GPU, and what is slowing minicnn down.
+"""Show versions, BLAS and its kernel, threads, GPU, and what slows minicnn down or keeps it off the GPU.
 
 For example: minicnn config
 """
