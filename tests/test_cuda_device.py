@@ -282,6 +282,20 @@ def test_an_optimisers_state_moves_between_devices():
     assert backend.device_of(second.state[q]["exp_avg"]) == "cuda:0"
 
 
+def test_an_optimiser_with_memories_elsewhere_says_so():
+    p = nn.Linear(2, 1)
+    optimizer = optim.SGD(p.parameters(), lr=0.1, momentum=0.9)
+    p(tensor([[1.0, 2.0]])).sum().backward()
+    optimizer.step()
+    p.to("cuda")
+    with pytest.raises(
+        TypeError, match="momentum_buffer must be on its parameter's device, cuda:0, got one on cpu; a model is moved"
+    ):
+        optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.step()
+
+
 def test_fit_evaluate_and_predict_feed_a_model_where_it_is():
     images = np.random.default_rng(0).integers(256, size=(12, 1, 28, 28)).astype(np.uint8)
     train = Dataset(images, np.arange(12) % 10, tuple("0123456789"), "noise")

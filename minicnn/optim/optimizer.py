@@ -98,6 +98,8 @@ class Optimizer:
 
         Raises
         ------
+        TypeError
+            If a gradient, or what is remembered, is on another device than its parameter.
         ValueError
             If a gradient has another shape or dtype than its parameter.  No parameter has changed then.
         """
@@ -295,9 +297,13 @@ class Optimizer:
         return state, {"p": p.data, **arrays}
 
     def _must_fit(self, name: str, array: Array, p: Tensor) -> None:
-        backend.of(array)
+        what = "the gradient" if name == "g" else name
+        if backend.of(array) is not backend.of(p.data) or backend.device_of(array) != p.device:
+            raise TypeError(
+                f"{self._name}.step: {what} must be on its parameter's device, {p.device}, got one on "
+                f"{backend.device_of(array)}; a model is moved before the first step, or its optimiser's state loaded anew"
+            )
         if array.shape != p.shape or array.dtype != p.dtype:
-            what = "the gradient" if name == "g" else name
             raise ValueError(
                 f"{self._name}.step: {what} must have its parameter's shape and dtype, {p.shape} {p.dtype}; "
                 f"got {array.shape} {array.dtype}"

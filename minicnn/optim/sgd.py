@@ -106,6 +106,15 @@ class SGD(Optimizer):
     def _update(
         self, options: Options, step: int, p: Array, g: Array, momentum_buffer: Array | None = None
     ) -> None:
+        be = backend.of(p)
+        if be.fused and be.fused.sgd_takes(p, momentum_buffer):
+            rule = {name: options[name] for name in self.defaults}
+            be.fused.sgd(p, g, momentum_buffer, **rule, first=step == 1)
+        else:
+            self._plain(options, step, p, g, momentum_buffer)
+
+    def _plain(self, options: Options, step: int, p: Array, g: Array, momentum_buffer: Array | None) -> None:
+        """Follow the rule line by line; on a GPU one kernel does it all where it can."""
         be, temporary = backend.of(p), self._scratch("temporary", p)
         momentum, direction = options["momentum"], self._gradient(options, p, g)
         if momentum_buffer is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import minicnn
-from minicnn import functional as F
 from minicnn import backend, models, nn, no_grad, optim, tensor
+from minicnn import functional as F
 from minicnn.tensor import Tensor
 
 from ..task import AUXILIARY_WEIGHT, LEARNING_RATE, MOMENTUM, Task, channels_last
