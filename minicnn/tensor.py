@@ -295,6 +295,11 @@ class Tensor:
         return self.numpy().__array__(dtype, copy=copy) if copy is not None else self.numpy().__array__(dtype)
 
     def __dlpack__(self, **options: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError(
+                "dlpack: a tensor that requires a gradient is not handed out, for nothing records what is done with it "
+                "elsewhere; use detach()"
+            )
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -459,7 +464,7 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     dtype : optional
         Default: an array keeps its own; Python floats become float32, Python ints int64, bools bool.
     device : str, optional
-        Where to put it; default ``"cpu"``, or as :func:`minicnn.device` says.
+        Where to put it; default as :func:`minicnn.device` says, else where an array of a GPU is, else ``"cpu"``.
     requires_grad : bool
 
     Raises
@@ -476,7 +481,7 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     >>> tensor([1, 2]).dtype
     dtype('int64')
     """
-    source = data.data if isinstance(data, Tensor) else data
+    source, device = backend.placed(data.data if isinstance(data, Tensor) else data, device)
     with backend.on(device) as be:
         array = be.asarray(source, dtype=dtype).copy()
         if array.dtype.kind not in "biu" and not be.is_float(array.dtype):
@@ -564,11 +569,11 @@ class Function:
         self.needs = tuple([t._requires_grad and _mode.grad for t in tensors])
         here = self.be is backend.cpu  # where each operation takes microseconds, and finding its name is one of them
         with self.be.silent() if here else self.be.running(self.name, *arrays):
-            run, arrays = self.forward, cast(self.name, arrays)
+            run, arrays = self.forward, arrays if here else cast(self.name, arrays)
             y = observed("forward", self, run, *arrays) if current.observers else run(*arrays)
             if y is None:
                 raise RuntimeError(f"{self.name}: forward must return an array, got None")
-            out = Tensor(y if type(y) is backend.cpu.Array else self.as_array(y))
+            out = Tensor(y if here and type(y) is backend.cpu.Array else self.as_array(y))
         if True in self.needs:
             if not here:
                 self.queue = self.be.queue(arrays)

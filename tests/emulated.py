@@ -68,6 +68,11 @@ class EmulatedDevice:
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         return poisoned(shape, dtype)
 
+    def view(
+        self, array: np.ndarray, offset: int, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...]
+    ) -> np.ndarray:
+        return np.ndarray(shape, dtype, array.reshape(-1).view(np.uint8), offset, strides)
+
     def matmul(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> np.ndarray:
         return np.matmul(a, b, out=out)
 

@@ -91,6 +91,7 @@ def cupy(queue: Queue) -> Any:
     found.__version__ = "14.0"
     found.copyto, found.matmul = copyto, matmul
     runtime = types.SimpleNamespace(
+        getDevice=lambda: 0,
         getDeviceProperties=lambda number: {"name": b"Fake GPU", "totalGlobalMem": 8_000_000_000},
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 12090,

@@ -72,7 +72,7 @@ def batch_norm(
     x: Tensor, w: Any = None, b: Any = None, *, eps: float, mean: Any = None, var: Any = None
 ) -> Tensor:
     """In training, unless the statistics are given."""
-    statistics = [None if a is None else a.astype(x.dtype) for a in (mean, var)]
+    statistics = [None if a is None else Tensor(a.astype(x.dtype)).to(x.device) for a in (mean, var)]
     return F.batch_norm(x, *statistics, w, b, training=mean is None, eps=eps)
 
 

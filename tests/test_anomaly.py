@@ -294,8 +294,8 @@ def test_arrays_that_an_operation_was_made_with_are_told_too():
     net[1].running_mean.data[1] = np.nan
     lines = caught(lambda: net(tensor(np.ones((1, 2, 1, 1)), dtype=np.float32)))
     assert lines[0] == (
-        "BatchNormInference, forward: NaN in mean, not made by an operation in this block: 1 of 2 elements, the "
-        "first at (1,)"
+        "BatchNormInference, forward: NaN in mean (1.running_mean), not made by an operation in this block: 1 of 2 "
+        "elements, the first at (1,)"
     )
     assert "mean: float32 (2,), 0 … 0, 1 NaN" in lines
     assert "var: float32 (2,), 1 … 1, 1 Inf" in lines

@@ -89,6 +89,13 @@ def test_a_tensor_made_there_says_so():
     assert nn.Linear(2, 2, device="cuda").weight.device == "cuda:0"
 
 
+def test_a_copy_of_an_array_there_stays_there(cuda):
+    with cuda.cuda.Device(1):
+        x = cuda.ones(2, "float32")
+    assert tensor(x).device == tensor(tensor(x)).device == (F.relu(x) + 1).device == "cuda:1"
+    assert tensor(x, device="cpu").device == "cpu"
+
+
 @pytest.mark.parametrize(
     "mix",
     [

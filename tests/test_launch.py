@@ -101,6 +101,21 @@ def test_a_large_number_that_is_no_index_changes_nothing(on):
     assert on.device.started[0][0] == "fill_v1<int>"
 
 
+def test_what_is_started_does_not_vary_with_a_number_that_varies(on):
+    def fill(on, y, *, offset, seed):
+        on.launch("fill_v1", (1,), (1,), y, offset, seed)
+
+    for count in (5, 5, 6):
+        y = floats(count)
+        on.run(fill, y, offset=count, seed=count)
+        _, _, _, arguments, _ = on.device.started[-1]
+        assert arguments[0] is y
+        assert arguments[1:] == (count, count)
+    assert len(on.plans) == 0  # its index would be the first call's
+    with pytest.raises(ValueError, match="N is 5 in y"):
+        on.run(fill, floats(5), offset=4, seed=1)
+
+
 def test_an_empty_grid_is_nothing_to_do(on):
     on.launch("scale_v1", (0,), (64,), floats(0, 5), floats(0, 5), 0, 1.0)
     assert on.device.started == []
@@ -373,6 +388,11 @@ class FakeCupy:
             def __exit__(self, *error):
                 type(self).current = 1
 
+        class runtime:
+            @staticmethod
+            def getDevice():
+                return FakeCupy.cuda.Device.current
+
     class RawModule:
         made = 0
 
@@ -450,6 +470,43 @@ def test_a_kernel_starts_on_the_device_of_its_arrays_with_structs_every_cupy_tak
     assert (type(shape), shape.shape) == (np.ndarray, ())
     assert shape.tobytes() == np.array([2, 1], np.int32).tobytes()
     assert [type(one) for one in (arguments[3], arguments[5])] == [np.float32, np.bool_]
+
+
+def test_a_device_that_is_current_is_not_made_so(cupy, compiler, monkeypatch):
+    device = cupy_device.CupyDevice()
+    start = device.function(kernel("fill_v1"), "fill_v1<int>")
+    monkeypatch.setattr(FakeCupy.cuda.Device, "current", 0)
+    monkeypatch.setattr(FakeCupy.cuda.Device, "__enter__", None)
+    assert device.empty((2,), np.float32).shape == (2,)
+    np.testing.assert_array_equal(device.matmul(np.eye(2), np.eye(2), np.empty((2, 2))), np.eye(2))
+    start((1,), (2,), (), shared_mem=3)
+    assert FakeCupy.RawKernel.made["_Z1"].started == [(0, (1,), (2,), (), 3)]
+
+
+def test_a_view_begins_where_it_should(cupy, monkeypatch):
+    device = cupy_device.CupyDevice()
+    monkeypatch.setattr(FakeCupy, "ndarray", lambda *arguments: arguments)
+    array = type("Array", (), {"data": 4096})
+    assert device.view(array, 64, (2, 3), np.float32, (16, 4)) == ((2, 3), np.float32, 4160, (16, 4))
+
+
+def test_one_launcher_for_each_device(cupy, monkeypatch):
+    cupy_device.launcher.cache_clear()
+    found = []
+    for number in (0, 1, 0, 1):
+        monkeypatch.setattr(FakeCupy.cuda.Device, "current", number)
+        found.append(cupy_device.launcher())
+    assert isinstance(found[0].device, cupy_device.CupyDevice)
+    assert found[0] is found[2] is not found[1] is found[3]
+    cupy_device.launcher.cache_clear()
+    assert cupy_device.launcher() is not found[3]
+    cupy_device.launcher.cache_clear()
+    monkeypatch.setattr(FakeCupy.cuda, "available", False)
+    with pytest.raises(RuntimeError, match="CuPy finds no GPU it can use"):
+        cupy_device.launcher()
+    monkeypatch.setitem(__import__("sys").modules, "cupy", None)
+    with pytest.raises(RuntimeError, match="CuPy is not installed"):
+        cupy_device.launcher()
 
 
 def test_no_cupy_no_gpu_and_a_gpu_too_old(cupy, monkeypatch):

@@ -196,6 +196,17 @@ def is_on(array: Array, name: str) -> bool:
         return of(array) is be and be.is_here(array)
 
 
+def placed(value: Any, name: str | None) -> tuple[Any, str | None]:
+    """Return an array of a GPU on the device called `name`, and that name; anything else as it is.
+
+    Where `name` is None it is the device that :func:`device` says, and without that an array stays where it is.
+    """
+    if type(value).__module__.partition(".")[0] == "cupy":
+        name = name or (device_of(value) if _default.get() == "cpu" else _default.get())
+        value = to_device(value, name)
+    return value, name
+
+
 def device_of(array: Array) -> str:
     """Return the name of the device whose memory holds `array`."""
     return of(array).device_of(array)

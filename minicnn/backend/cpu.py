@@ -27,6 +27,7 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
     expand_dims,
     finfo,
     float32,
+    from_dlpack,
     full,
     greater,
     inf,

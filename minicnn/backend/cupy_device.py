@@ -7,20 +7,19 @@ taken for it.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from .. import cache
 from ..atomic import replacing
 from . import nvrtc
 from .cuda_source import Kernel
+from .launch import Launcher
 
-__all__ = ["CupyDevice", "cubin"]
+__all__ = ["CupyDevice", "cubin", "launcher"]
 
 LEAST_CAPABILITY = 70
 DEFAULT_SHARED = 48 * 1024  # a block gets more only after asking for it
@@ -47,6 +46,7 @@ class CupyDevice:
                 "cuda: CuPy finds no GPU it can use; is there one, and NVIDIA's driver for it?"
             )
         self._cupy = cupy
+        self._current = cupy.cuda.runtime.getDevice
         self._device = cupy.cuda.Device()
         self.capability = int(self._device.compute_capability)
         if self.capability < LEAST_CAPABILITY:
@@ -69,16 +69,23 @@ class CupyDevice:
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return a new CuPy array of unspecified values."""
-        with self._device:
-            return self._cupy.empty(shape, dtype)
+        return self._here(self._cupy.empty, shape, dtype)
+
+    def view(
+        self, array: Any, offset: int, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...]
+    ) -> Any:
+        """Return a CuPy array over the memory of another one."""
+        return self._cupy.ndarray(shape, dtype, array.data + offset, strides)
 
     def matmul(self, a: Any, b: Any, out: Any) -> Any:
         """Write the product a @ b to `out`, by cuBLAS."""
-        with self._device:
-            return self._cupy.matmul(a, b, out=out)
+        return self._here(self._cupy.matmul, a, b, out=out)
 
     def function(self, kernel: Kernel, expression: str) -> Callable[..., None]:
-        """Return what starts an instance, compiled and loaded when it is asked for the first time."""
+        """Return what starts an instance, compiled and loaded when it is asked for the first time.
+
+        It starts on this device, whichever is current, in its current stream.
+        """
         if expression not in self._functions:
             path, name = cubin(kernel, expression, self.capability)
             with self._device:
@@ -86,22 +93,42 @@ class CupyDevice:
                 room = self.shared_memory - function.shared_size_bytes
                 if room > DEFAULT_SHARED:
                     function.max_dynamic_shared_size_bytes = room
-            self._functions[expression] = partial(self._start, function)
+            self._functions[expression] = functools.partial(self._here, function)
         return self._functions[expression]
 
-    def _start(
-        self,
-        function: Callable[..., None],
-        grid: tuple[int, ...],
-        block: tuple[int, ...],
-        arguments: tuple[Any, ...],
-        shared_mem: int,
-    ) -> None:
-        """Start CuPy's function on this device, whichever is current, in its current stream."""
-        # CuPy 14.0 takes a structure of 64 bytes only as an array of size one, not as NumPy's scalar.
-        packed = tuple(np.asarray(one) if isinstance(one, np.void) else one for one in arguments)
+    def _here(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call with this device as the current one, as it nearly always is: to ask is cheaper than to set."""
+        if self._current() == self._device.id:
+            return call(*arguments, **options)
         with self._device:
-            function(grid, block, packed, shared_mem=shared_mem)
+            return call(*arguments, **options)
+
+
+def launcher() -> Launcher:
+    """Return the launcher of CuPy's current device: one for each device, kept.
+
+    ``launcher.cache_clear()`` forgets them.
+
+    Raises
+    ------
+    RuntimeError
+        As :class:`CupyDevice`.
+    """
+    try:
+        import cupy  # pyright: ignore[reportMissingImports]  (an extra)
+
+        current = cupy.cuda.runtime.getDevice()
+    except (ImportError, RuntimeError):
+        return Launcher(CupyDevice())  # which says what is missing
+    return _launcher_of(current)
+
+
+@functools.cache
+def _launcher_of(current: int) -> Launcher:
+    return Launcher(CupyDevice())
+
+
+launcher.cache_clear = _launcher_of.cache_clear  # pyright: ignore[reportFunctionMemberAccess]  (as a cached one has)
 
 
 def cubin(kernel: Kernel, expression: str, architecture: int) -> tuple[Path, str]:

@@ -23,13 +23,13 @@ from cupy import (  # noqa: F401  # pyright: ignore[reportMissingImports]  (the 
     argmax,
     broadcast,
     broadcast_to,
-    clip,
     divide,
     divmod,
     exp,
     expand_dims,
     finfo,
     float32,
+    from_dlpack,
     full,
     greater,
     inf,
@@ -54,7 +54,6 @@ from cupy import (  # noqa: F401  # pyright: ignore[reportMissingImports]  (the 
     take_along_axis,
     tanh,
     uint8,
-    where,
     zeros,
     zeros_like,
 )
@@ -63,6 +62,7 @@ from . import gpu_fused as fused
 from . import gpu_pooling as pooling  # noqa: F401  (part of the seam)
 from .cpu import Generator, is_float, lowest, new_generator, silent  # noqa: F401  (as they are there)
 from .gpu_matmul import matmul  # noqa: F401  (part of the seam)
+from .ladder.arguments import sums_dtype
 
 Array = cupy.ndarray
 
@@ -294,6 +294,21 @@ def copyto(array: Array, values: Any, where: Array | None = None) -> None:
     cupy.copyto(array, values, where=where)
 
 
+def where(condition: Array, a: Any, b: Any) -> Array:
+    """Return a where the condition holds and b elsewhere; CuPy makes float32 of bfloat16."""
+    chosen = cupy.where(condition, a, b)
+    dtypes = {x.dtype for x in (a, b) if is_array(x)}
+    return chosen.astype(*dtypes, copy=False) if {dtype.name for dtype in dtypes} == {"bfloat16"} else chosen
+
+
+def clip(x: Array, low: Any, high: Any) -> Array:
+    """Limit each element to [low, high]; None is no limit.  CuPy's knows no bfloat16."""
+    if x.dtype.name != "bfloat16":
+        return cupy.clip(x, low, high)
+    x = x if low is None else maximum(x, low)
+    return x if high is None else minimum(x, high)
+
+
 def concatenate(arrays: Iterable[Array], axis: int = 0) -> Array:
     """Join arrays along an axis; images stay in channels-last memory."""
     arrays = list(arrays)
@@ -312,9 +327,15 @@ def select(kept: Array, x: Array, out: Array) -> None:
 def add_at(array: Array, index: Any, values: Array) -> None:
     """``array[index] += values`` where an element the index names twice is added to twice.
 
-    In no fixed order: where more than two are added up, the last bits may differ from run to run.
+    In no fixed order: where more than two are added up, the last bits may differ from run to run.  Halves are added up
+    in float32; CuPy has no such addition of bfloat16 at all.
     """
-    add.at(array, index, values)
+    if array.dtype.name in ("float16", "bfloat16"):
+        sums = array.astype(float32)
+        add.at(sums, index, values.astype(float32))
+        array[...] = sums
+    else:
+        add.at(array, index, values)
 
 
 def in_pieces(step: Callable[..., object], *arrays: Array, whole: int | None = None) -> Array:
@@ -336,8 +357,8 @@ def channel_sums(terms: Callable[..., Iterable[Array]], *arrays: Array) -> list[
 
 
 def channel_moments(x: Array) -> tuple[Array, Array]:
-    """Return mean and variance of x (N, C, …) over all axes but the second, (C,) each."""
-    count = x.size // x.shape[1]
+    """Return mean and variance of x (N, C, …) over all axes but the second, (C,) each; of halves in float32."""
+    count, x = x.size // x.shape[1], x.astype(sums_dtype(x.dtype), copy=False)
     mean = channel_sum(x) / count
     return mean, channel_sum(square(x - _per_channel(mean, x.ndim))) / count
 

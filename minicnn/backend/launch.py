@@ -17,12 +17,15 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from itertools import combinations
 from typing import Any, Protocol
 
 import numpy as np
 
 from .cuda_source import Kernel, Parameter, kernel
+from .paper import Packed, Varying
+from .plan import ALIGNMENT, Plans
 
 __all__ = ["Device", "Launcher"]
 
@@ -47,7 +50,6 @@ SUMS = {"__half": "float", "__nv_bfloat16": "float"}
 """``accumulator_t`` of common.cuh: what numbers of a type are added up in, where that is another type."""
 
 INT32_MAX = 2**31 - 1
-ALIGNMENT = 16  # bytes: the most that one instruction loads
 MAX_THREADS = 1024
 MAX_GRID = (INT32_MAX, 65535, 65535)
 
@@ -73,6 +75,12 @@ class Device(Protocol):
         """Return a new C-contiguous array of unspecified values."""
         ...
 
+    def view(
+        self, array: Array, offset: int, shape: tuple[int, ...], dtype: Any, strides: tuple[int, ...]
+    ) -> Array:
+        """Return an array over the memory of another one, `offset` bytes from its beginning."""
+        ...
+
     def matmul(self, a: Array, b: Array, out: Array) -> Array:
         """Write the (batched) matrix product a @ b to `out`, by the vendor's library."""
         ...
@@ -92,6 +100,7 @@ class Launcher:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.plans = Plans()
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Array:
         """Return a new C-contiguous array on the device, of unspecified values."""
@@ -101,9 +110,27 @@ class Launcher:
         """Write the matrix product a @ b, of stacks of matrices too, to `out`, by the vendor's library (cuBLAS)."""
         return self.device.matmul(a, b, out)
 
-    def run(self, function: Callable[..., Any], *arrays: Array | None, **options: Any) -> Any:
-        """Return ``function(self, *arrays, **options)``."""
-        return function(self, *arrays, **options)
+    def run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Return ``function(self, *arguments, **options)``, checked once for calls that are alike (:mod:`.plan`).
+
+        Parameters
+        ----------
+        function : callable
+            Of :mod:`.ladder`.  What it does on the host may depend on nothing but its arguments, and it must be the
+            same object at each call.
+        *arguments, **options
+            Its arguments.
+
+        Returns
+        -------
+        What the function returns.
+
+        Raises
+        ------
+        Exception
+            What the function raises.
+        """
+        return self.plans.run(self, function, arguments, options)
 
     def launch(
         self,
@@ -158,7 +185,12 @@ class Launcher:
         fields = found.source.structs.get(parameter.type)
         if fields is not None:
             return _struct(what, fields, argument)
-        return _number(what, _resolved(parameter.type, types), argument)
+        type_ = _resolved(parameter.type, types)
+        if isinstance(argument, Varying):
+            if parameter.type == "Index":
+                raise TypeError(f"{what} decides what is started, and cannot vary")
+            return Packed(argument.which, partial(_number, what, type_))
+        return _number(what, type_, argument)
 
     def _checked_array(
         self, what: str, parameter: Parameter, types: Mapping[str, str], array: Array
@@ -172,7 +204,7 @@ class Launcher:
         if not self.device.holds(array):
             raise TypeError(f"{what} must be an array on this device, got {_kind(array)}")
         expected = ELEMENTS[_resolved(parameter.type, types)]
-        if array.dtype.name != expected:
+        if _name(array.dtype) != expected:
             raise TypeError(f"{what} must be {expected} for {parameter.type}*, got {array.dtype.name}")
         if not array.dtype.isnative:
             raise TypeError(f"{what} must be in the machine's byte order, got {array.dtype.str}")
@@ -263,10 +295,17 @@ def _instance(
 
 
 def _element(found: Kernel, parameter: Parameter, array: Array) -> str:
+    name = _name(array.dtype)
     for type_, dtype in ELEMENTS.items():
-        if array.dtype.name == dtype:
+        if name == dtype:
             return type_
     raise TypeError(f"{found.name}: {parameter.name} has dtype {array.dtype}, of which kernels know nothing")
+
+
+@cache
+def _name(dtype: Any) -> str:
+    """Return a dtype's name, which NumPy puts together anew each time."""
+    return dtype.name
 
 
 def _largest(found: Kernel, arguments: Sequence[Any]) -> int:
@@ -295,40 +334,49 @@ def _resolved(type_: str, types: Mapping[str, str]) -> str:
 # The arguments
 
 
-def _struct(what: str, fields: tuple[str, ...], value: Any) -> Any:
-    """Pack a mapping into a struct of ints."""
+def _struct(what: str, fields: tuple[str, ...], value: Any) -> np.ndarray:
+    """Pack a mapping into a struct of ints: an array of no axes and no fields, which CuPy passes by value fastest."""
     if not isinstance(value, Mapping) or set(value) != set(fields):
         got = sorted(value) if isinstance(value, Mapping) else _kind(value)
         raise TypeError(f"{what} must be a mapping with the fields {', '.join(fields)}, got {got}")
-    packed = np.zeros((), [(field, np.int32) for field in fields])
-    for field in fields:
-        packed[field] = _number(f"{what}.{field}", "int", value[field])
-    return packed[()]
+    packed = np.array([_number(f"{what}.{field}", "int", value[field]) for field in fields])
+    return packed.view(f"V{packed.nbytes}").reshape(())
 
 
 def _number(what: str, type_: str, value: Any) -> np.generic:
     """Return a number as the type the kernel takes, if it can hold it."""
-    dtype = np.dtype(ELEMENTS[type_])
-    if dtype.kind == "b":
+    kind, number, least, most = _numbers(type_)
+    if kind == "b":
         if not isinstance(value, bool | np.bool_):
             raise TypeError(f"{what} must be a bool, got {_kind(value)}")
-        return np.bool_(value)
-    if dtype.kind == "f":
+        return number(value)
+    if kind == "f":
         if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
             raise TypeError(f"{what} must be a number, got {_kind(value)}")
-        if math.isfinite(value) and abs(value) > float(np.finfo(dtype).max):
+        if math.isfinite(value) and abs(value) > most:
             raise ValueError(f"{what} must fit {type_}, got {value}")
-        return dtype.type(value)
+        return number(value)
     try:
         whole = operator.index(value)
     except TypeError:
         whole = None
     if whole is None or isinstance(value, bool):
         raise TypeError(f"{what} must be an int, got {_kind(value)}")
-    limits = np.iinfo(dtype)
-    if not limits.min <= whole <= limits.max:
-        raise ValueError(f"{what} must fit {type_} ({limits.min} to {limits.max}), got {whole}")
-    return dtype.type(whole)
+    if not least <= whole <= most:
+        raise ValueError(f"{what} must fit {type_} ({least} to {most}), got {whole}")
+    return number(whole)
+
+
+@cache
+def _numbers(type_: str) -> tuple[str, type[Any], float, float]:
+    """Return a C++ type's kind, its NumPy scalars, and the least and the largest number it holds."""
+    dtype = np.dtype(ELEMENTS[type_])
+    if dtype.kind == "b":
+        return "b", np.bool_, 0, 1
+    if dtype.kind == "f":
+        most = float(np.finfo(dtype).max)
+        return "f", dtype.type, -most, most
+    return dtype.kind, dtype.type, np.iinfo(dtype).min, np.iinfo(dtype).max
 
 
 def _check_sizes(found: Kernel, arguments: Sequence[Any]) -> None:

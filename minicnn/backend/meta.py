@@ -49,8 +49,9 @@ from numpy import (  # noqa: F401  (the seam: operations reach these names throu
 
 from .cpu import (  # noqa: F401  (as they are there)
     Generator,
-    is_here,
+    from_dlpack,
     is_float,
+    is_here,
     lowest,
     new_generator,
     place,
@@ -97,6 +98,9 @@ class MetaArray(np.ndarray):
     def any(self, *args: Any, **kwargs: Any) -> Any:
         """No: nothing is known to be an exception."""
         return False
+
+    def __dlpack__(self, **options: Any) -> NoReturn:  # type: ignore[override]  (there is no memory to hand out)
+        self._no_value()
 
     def _no_value(self, *args: Any) -> NoReturn:
         raise ValueError(f"an array on the meta device has no values, only a shape, {self.shape}")

@@ -44,7 +44,7 @@ from .parallel import parallel_for
 from .shares import Shares
 from .workspace import aligned, scratch
 
-__all__ = ["MOST_SAMPLES", "avg_pool", "avg_pool_backward", "max_pool", "max_pool_backward"]
+__all__ = ["MOST_SAMPLES", "avg_pool", "avg_pool_backward", "max_pool", "max_pool_backward", "takes"]
 
 MOST_SAMPLES = 256  # of a window, for their numbers to fit into a byte
 # Of a piece's pixels.  Half of it would suit the second-level cache better, but between calls of NumPy only one thread
@@ -117,6 +117,11 @@ def _deal(x: np.ndarray, window: Window2d, piece: Piece, columns: np.ndarray, fi
     for remainder, column in enumerate(columns):
         across, along = inside(remainder - window.padding[2], window.stride[1], x.shape[3], column.shape[2])
         column[:, here, across] = pixels[:, there, along]
+
+
+def takes(x: np.ndarray, window: Window2d) -> bool:
+    """Whether images like x can be pooled here: all can."""
+    return True
 
 
 def max_pool(

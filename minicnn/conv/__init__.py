@@ -1,4 +1,4 @@
-"""Convolution on plain arrays: no Tensor, no graph.
+"""Convolution on plain arrays, NumPy's and CuPy's: no Tensor, no graph.
 
 One algorithm a file, each with the three directions a convolutional layer needs; the functions here check the
 arguments, choose the algorithm and return arrays.
@@ -21,8 +21,19 @@ from .check import check_groups, check_kernel, check_out, check_problem, check_s
 from .choice import choose, use
 from .problem import Problem
 from .rates import calibrate
+from .tuned import autotune, choices, pin
 
-__all__ = ["algorithms", "calibrate", "conv2d", "conv2d_backward_data", "conv2d_backward_weight", "use"]
+__all__ = [
+    "algorithms",
+    "autotune",
+    "calibrate",
+    "choices",
+    "conv2d",
+    "conv2d_backward_data",
+    "conv2d_backward_weight",
+    "pin",
+    "use",
+]
 
 Array = Any
 
@@ -45,6 +56,7 @@ def conv2d(
     Parameters
     ----------
     x : array (N, C, H, W), floating point
+        In memory of any strides; channels-last memory needs no copy.
     w : array (K, C/groups, R, S), of x's dtype
     b : array (K,), optional
     stride, dilation : int or pair
@@ -52,7 +64,7 @@ def conv2d(
     groups : int
         Input and output channels are split into this many independent groups.
     algorithm : str
-        One of :func:`algorithms`, or ``"auto"``.
+        One of :func:`algorithms` of the arrays' device, or ``"auto"``.
     out : array (N, K, P, Q), optional
         Where to write the result.
     relu : bool
@@ -68,13 +80,15 @@ def conv2d(
     TypeError, ValueError
         Naming the rule and the values.
     """
-    backend.of(x, w, *(() if b is None else (b,)))
-    window = Window2d.of("conv2d", check_kernel("conv2d", w), stride, padding, dilation)
-    shape = check_problem("conv2d", window, x, w, b, groups)
-    y: Array = backend.of(x).empty_images(*shape, x.dtype) if out is None else out
-    check_out("conv2d", y, shape, x, w, b)
-    problem = Problem(tuple(x.shape), w.shape[0], window, groups, x.dtype)
-    choose(algorithm, problem, "forward", x).forward(x, w, b, window, groups, y, relu)
+    name = "conv2d"
+    arrays = [array for array in (x, w, b, out) if array is not None]
+    with backend.running(name, *arrays):
+        window = Window2d.of(name, check_kernel(name, w), stride, padding, dilation)
+        shape = check_problem(name, window, x, w, b, groups)
+        y: Array = backend.of(x).empty_images(*shape, x.dtype) if out is None else out
+        check_out(name, y, shape, x, w, b)
+        problem = Problem(tuple(x.shape), w.shape[0], window, groups, x.dtype)
+        choose(algorithm, problem, "forward", x).forward(x, w, b, window, groups, y, relu)
     return y
 
 
@@ -108,14 +122,14 @@ def conv2d_backward_data(
              [1., 2., 1.]]]])
     """
     name = "conv2d_backward_data"
-    backend.of(g, w)
-    window = Window2d.of(name, check_kernel(name, w), stride, padding, dilation)
-    shape = check_problem(name, window, _Shape(input_shape, w.dtype), w, None, groups)
-    check_shape(name, "g", g, shape, w.dtype)
-    problem = Problem(tuple(input_shape), w.shape[0], window, groups, w.dtype)
-    return choose(algorithm, problem, "backward_data", g).backward_data(
-        g, w, tuple(input_shape), window, groups
-    )
+    with backend.running(name, g, w):
+        window = Window2d.of(name, check_kernel(name, w), stride, padding, dilation)
+        shape = check_problem(name, window, _Shape(input_shape, w.dtype), w, None, groups)
+        check_shape(name, "g", g, shape, w.dtype)
+        problem = Problem(tuple(input_shape), w.shape[0], window, groups, w.dtype)
+        return choose(algorithm, problem, "backward_data", g).backward_data(
+            g, w, tuple(input_shape), window, groups
+        )
 
 
 def conv2d_backward_weight(
@@ -148,13 +162,13 @@ def conv2d_backward_weight(
     """
     name = "conv2d_backward_weight"
     window = Window2d.of(name, kernel_size, stride, padding, dilation)
-    backend.of(x, g)
-    check_groups(name, groups)
-    k, c = (a.shape[1] if a.ndim == 4 else 0 for a in (g, x))
-    w = _Shape((k, c // groups, *window.kernel), x.dtype)
-    check_shape(name, "g", g, check_problem(name, window, x, w, None, groups), x.dtype)
-    problem = Problem(tuple(x.shape), g.shape[1], window, groups, x.dtype)
-    return choose(algorithm, problem, "backward_weight", x).backward_weight(x, g, window, groups)
+    with backend.running(name, x, g):
+        check_groups(name, groups)
+        k, c = (a.shape[1] if a.ndim == 4 else 0 for a in (g, x))
+        w = _Shape((k, c // groups, *window.kernel), x.dtype)
+        check_shape(name, "g", g, check_problem(name, window, x, w, None, groups), x.dtype)
+        problem = Problem(tuple(x.shape), g.shape[1], window, groups, x.dtype)
+        return choose(algorithm, problem, "backward_weight", x).backward_weight(x, g, window, groups)
 
 
 class _Shape:

@@ -74,7 +74,7 @@ def check_dtypes(op: str, **arrays: Any) -> None:
     """Demand one floating-point dtype of all these arrays; those that are None do not count."""
     dtypes = {name: a.dtype for name, a in arrays.items() if a is not None}
     for name, dtype in dtypes.items():
-        if dtype.kind != "f":
+        if not backend.is_float(dtype):
             raise TypeError(f"{op}: {name} must be floating point, got {dtype}; convert it first")
     if len(set(dtypes.values())) > 1:
         listed = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
@@ -92,7 +92,7 @@ def check_shape(op: str, name: str, array: Any, shape: tuple[int, ...], dtype: A
 def check_out(op: str, out: Any, shape: tuple[int, ...], *inputs: Any) -> None:
     """Demand that `out` can take a result of this shape, and is none of the inputs."""
     check_shape(op, "out", out, shape, inputs[0].dtype)
-    if not out.flags.writeable:
+    if not getattr(out.flags, "writeable", True):  # what CuPy's arrays always are
         raise ValueError(f"{op}: out must be writeable")
     if any(a is not None and backend.of(a).may_share_memory(out, a) for a in inputs):
         raise ValueError(f"{op}: out must not share memory with the input, the weight or the bias")

@@ -10,10 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 from .. import backend
-from . import meta
-from .algorithms import ALGORITHMS, Algorithm
+from ..backend.precision import tf32
+from . import meta, tuned
+from .algorithms import ALGORITHMS, Algorithm, algorithms_of
 from .model import Rates, expected
-from .problem import Direction, Problem
+from .problem import Direction, No, Problem
 from .rates import rates
 
 __all__ = ["choose", "fastest", "use"]
@@ -40,14 +41,48 @@ def choose(name: str, problem: Problem, direction: Direction, array: Any) -> Alg
     Raises
     ------
     ValueError
-        If there is no algorithm of this name, or it cannot do this.
+        If the array's device has no algorithm of this name, or it cannot do this.
+    TypeError
+        If the dtype is bfloat16 and the array is NumPy's.
     """
-    op = "conv2d" if direction == "forward" else f"conv2d_{direction}"
-    names = _preferred.get() if name == "auto" else (_known(name, op),)
-    able = _first_able(names, problem, direction, op)
-    if backend.of(array) is backend.meta:
-        return meta  # type: ignore[return-value]  (its cost is nobody's question)
+    names = _preferred.get() if name == "auto" else (_known(name, _op(direction)),)
+    be = backend.of(array)
+    if be is backend.cpu:
+        return _on_cpu(names, problem, direction)
+    if be is backend.meta:
+        if not set(names).isdisjoint(("auto", *ALGORITHMS)):
+            _first_able(names, "cpu", problem, direction)
+        return meta  # type: ignore[return-value]  (what it supports is nobody's question)
+    from ..backend.cupy_device import launcher
+
+    return _on_gpu(names, problem, direction, tf32(), launcher(), tuned.settings())
+
+
+def _on_cpu(names: tuple[str, ...], problem: Problem, direction: Direction) -> Algorithm:
+    if problem.dtype.kind != "f":
+        raise TypeError(
+            f"{_op(direction)}: {problem.dtype} is for GPUs, on the CPU convert it to float32 first"
+        )
+    able = _first_able(names, "cpu", problem, direction)
     return ALGORITHMS[fastest(problem, direction) if able == "auto" else able]
+
+
+@lru_cache(maxsize=1 << 12)  # to ask anew at each call would take longer than many a kernel
+def _on_gpu(names: tuple[str, ...], problem: Problem, direction: Direction, *circumstances: Any) -> Algorithm:
+    """Return the algorithm for arrays of the current GPU.
+
+    `circumstances` are what the answer depends on beside: what may be rounded, the GPU, the settings.
+    """
+    from . import cuda_timing
+
+    able = _first_able(names, "cuda", problem, direction)
+    if able == "auto":
+        fastest = cuda_timing.fastest(problem, direction)
+        if isinstance(fastest, No):
+            shapes = f"input {problem.input_shape}, weight {problem.weight_shape}"
+            raise ValueError(f"{_op(direction)}: no algorithm can do this: {fastest.reason}; {shapes}")
+        able = _first_able((fastest,), "cuda", problem, direction)  # one that is pinned may not be
+    return algorithms_of("cuda")[able]
 
 
 @contextmanager
@@ -107,21 +142,37 @@ def _fastest(problem: Problem, direction: Direction, rates: Rates) -> str:
     return best if times[best] < GAIN * times[FAMILIAR] else FAMILIAR
 
 
-def _first_able(names: tuple[str, ...], problem: Problem, direction: Direction, op: str) -> str:
-    reasons = {}
+def _op(direction: Direction) -> str:
+    return "conv2d" if direction == "forward" else f"conv2d_{direction}"
+
+
+def _first_able(names: tuple[str, ...], device: str, problem: Problem, direction: Direction) -> str:
+    """Return the first of the names, of those that a kind of device has, that can compute a problem."""
+    there, reasons = algorithms_of(device), {}
     for name in names:
-        answer = name == "auto" or ALGORITHMS[name].supports(problem, direction)
-        if answer:
+        if name == "auto":
             return name
-        reasons[name] = answer.reason
+        if name in there:
+            answer = there[name].supports(problem, direction)
+            if answer:
+                return name
+            reasons[name] = answer.reason
+    if not reasons:
+        raise ValueError(
+            f"{_op(direction)}: on {device!r} the algorithms are {', '.join(map(repr, ('auto', *there)))}, got "
+            f"{' and '.join(map(repr, names))}"
+        )
     listed = "; ".join(f"{name!r} cannot do this: {reason}" for name, reason in reasons.items())
-    raise ValueError(f"{op}: {listed}; input {problem.input_shape}, weight {problem.weight_shape}")
+    raise ValueError(
+        f"{_op(direction)}: {listed}; input {problem.input_shape}, weight {problem.weight_shape}"
+    )
 
 
 def _known(name: str, op: str) -> str:
-    if not isinstance(name, str) or name not in ALGORITHMS:
-        near = difflib.get_close_matches(str(name), ALGORITHMS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        known = ", ".join(map(repr, ALGORITHMS))
-        raise ValueError(f"{op}: algorithm must be one of 'auto', {known}, got {name!r}{hint}")
-    return name
+    """Return a name if it is that of an algorithm on some device."""
+    if isinstance(name, str) and (name in ALGORITHMS or name in algorithms_of("cuda")):
+        return name
+    near = difflib.get_close_matches(str(name), [*ALGORITHMS, *algorithms_of("cuda")], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(map(repr, ALGORITHMS))
+    raise ValueError(f"{op}: algorithm must be one of 'auto', {known}, got {name!r}{hint}")

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import backend
+from ..autocast import widened
 from ..tensor import Tensor, tensor
 
 __all__ = ["Data", "as_batch", "as_tensor", "floating", "given", "number", "on_images", "without_batch"]
 
 Data = Any
 """A Tensor, or what :func:`minicnn.tensor` makes one of."""
+
+_WIDE = frozenset({"cross_entropy", "local_response_norm", "mse_loss", "nll_loss"})
+"""The functions that take an input in half precision as float32 where :class:`minicnn.autocast` holds."""
 
 
 def as_tensor(value: Data) -> Tensor:
@@ -32,10 +36,10 @@ def number(op: str, name: str, value: Any) -> float:
 
 
 def floating(op: str, x: Tensor) -> Tensor:
-    """Return a floating-point tensor as it is."""
+    """Return a floating-point tensor as it is, or in the precision that :class:`minicnn.autocast` wants it in."""
     if not backend.of(x.data).is_float(x.dtype):
         raise TypeError(f"{op}: input must be floating point, got {x.dtype}; convert it first")
-    return x
+    return widened(x) if op in _WIDE else x
 
 
 def as_batch(x: Tensor) -> Tensor:

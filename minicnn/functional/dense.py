@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..conv.check import check_dtypes
 from ..ops.linear import Linear
 from ..tensor import Tensor
 from .arguments import Data, as_batch, as_tensor, given
@@ -33,7 +32,6 @@ def linear(input: Data, weight: Data, bias: Data | None = None) -> Tensor:
     x, w, b = as_tensor(input), as_tensor(weight), given(bias)
     if w.ndim not in (1, 2) or not x.ndim or x.shape[-1] != w.shape[-1]:
         raise ValueError(f"linear: input (…, in) and weight (out, in) must fit, got {x.shape} and {w.shape}")
-    check_dtypes("linear", input=x, weight=w, bias=b[0] if b else None)
     if b and b[0].shape != w.shape[:-1]:
         raise ValueError(f"linear: bias must have shape {w.shape[:-1]}, got {b[0].shape}")
     if w.ndim == 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 from .. import backend
 from ..conv.check import check_dtypes
@@ -47,8 +48,9 @@ def local_response_norm(
         raise ValueError(f"{op}: input must be at least 3-D (N, C, …), got shape {x.shape}")
     if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
         raise ValueError(f"{op}: size must be an int of at least 1, got {size!r}")
-    numbers = (number(op, name, value) for name, value in (("alpha", alpha), ("beta", beta), ("k", k)))
-    return LocalResponseNorm(operator.index(size), *numbers)(x)
+    for name, value in (("alpha", alpha), ("beta", beta), ("k", k)):
+        number(op, name, value)
+    return LocalResponseNorm(operator.index(size), alpha, beta, k)(x)
 
 
 def batch_norm(
@@ -75,6 +77,7 @@ def batch_norm(
         Floating point; in training with more than one value a channel.
     running_mean, running_var : Tensor or array (C,), optional in training
     weight, bias : Tensor (C,), optional
+        All of the input's dtype; beside an input in half precision all may be float32.
     training : bool
     momentum : float
         The weight of the *new* statistic.
@@ -99,12 +102,16 @@ def batch_norm(
     if x.ndim < 2:
         raise ValueError(f"{op}: input must be at least 2-D (N, C, …), got shape {x.shape}")
     momentum, eps = number(op, "momentum", momentum), number(op, "eps", eps)
-    be, channels = backend.of(x.data), x.shape[1]
+    channels = x.shape[1]
     mean = _per_channel(op, "running_mean", running_mean, channels)
     var = _per_channel(op, "running_var", running_var, channels)
-    w = _per_channel(op, "weight", be.full(channels, 1, x.dtype) if weight is None else weight, channels)
-    b = _per_channel(op, "bias", be.zeros(channels, x.dtype) if bias is None else bias, channels)
-    check_dtypes(op, input=x, running_mean=mean, running_var=var, weight=w, bias=b)
+    w = _per_channel(op, "weight", weight, channels)
+    b = _per_channel(op, "bias", bias, channels)
+    dtype = _dtype_of_channels(op, x, running_mean=mean, running_var=var, weight=w, bias=b)
+    be = backend.of(*(t.data for t in (x, mean, var, w, b) if t is not None))
+    with be.running(op, x.data):
+        w = Tensor(be.full(channels, 1, dtype)) if w is None else w
+        b = Tensor(be.zeros(channels, dtype)) if b is None else b
     if not training:
         if mean is None or var is None:
             raise ValueError(f"{op}: running_mean and running_var must be given unless training=True")
@@ -112,14 +119,17 @@ def batch_norm(
     count = x.size // max(channels, 1)
     if count < 2:
         raise ValueError(f"{op}: training needs more than one value a channel, got input {x.shape}")
-    function = BatchNorm(eps, relu)
-    y = function(x, w, b)
-    with be.running(op, x.data):
-        for running, batch, factor in ((mean, function.mean, 1), (var, function.var, count / (count - 1))):
-            if running is not None:
-                running.data *= 1 - momentum
-                running.data += momentum * factor * batch
-    return y
+    running_mean, running_var = (None if one is None else one.data for one in (mean, var))
+    return BatchNorm(eps, relu, running_mean, running_var, momentum)(x, w, b)
+
+
+def _dtype_of_channels(op: str, x: Tensor, **given: Tensor | None) -> Any:
+    """Return the one dtype of what is given a channel: the input's, or float32 beside a half."""
+    dtypes, wide = [t.dtype for t in given.values() if t is not None], backend.of(x.data).float32
+    if x.dtype.itemsize == 2 and dtypes and all(dtype == wide for dtype in dtypes):
+        return wide
+    check_dtypes(op, input=x, **given)
+    return x.dtype
 
 
 def _per_channel(op: str, name: str, value: Data | None, channels: int) -> Tensor | None:

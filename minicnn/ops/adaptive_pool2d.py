@@ -25,9 +25,9 @@ def cells(size: int, count: int) -> list[slice]:
 class AdaptiveAvgPool2d(Function):
     """y[n, c, p, q] = mean of cell (p, q).   dx: each g / (cell's pixels) to every pixel of its cell.
 
-    Where P divides H and Q divides W, the cells are the windows of an average pooling, and on the CPU
-    :mod:`minicnn.backend.pooling` computes it; `plain` asks for what is written here, the means of rows and columns of
-    any cells.
+    Where P divides H and Q divides W, the cells are the windows of an average pooling, and it is computed as
+    :class:`~minicnn.ops.avg_pool2d.AvgPool2d` is; `plain` asks for what is written here, the means of rows and columns
+    of any cells.
     """
 
     def __init__(self, size: tuple[int, int], plain: bool = False):
@@ -37,11 +37,12 @@ class AdaptiveAvgPool2d(Function):
         be, (n, c, height, width), (p, q) = self.be, x.shape, self.size
         if (p, q) == (height, width):  # a pixel a cell
             return x[:]
-        self.plain = self.plain or not be.pooling or height % p > 0 or width % q > 0
+        pixels = height // p, width // q
+        even = height % p == 0 and width % q == 0
+        self.cell = Window2d(pixels, stride=pixels)
+        self.plain = self.plain or not (even and be.pooling and be.pooling.takes(x, self.cell))
         if not self.plain:
-            pixels = height // p, width // q
-            self.cell = Window2d(pixels, stride=pixels)
-            return be.pooling.avg_pool(x, self.cell, self._pixels(x.dtype))
+            return be.pooling.avg_pool(x, self.cell, self._divisor(x.dtype))
         self.rows, self.columns = cells(height, p), cells(width, q)
         low = be.empty_images(n, c, p, width, x.dtype)
         for i, cell in enumerate(self.rows):
@@ -56,7 +57,7 @@ class AdaptiveAvgPool2d(Function):
         if g.shape == shape:
             return g
         if not self.plain:
-            return be.pooling.avg_pool_backward(g, self._pixels(g.dtype), self.cell, shape)
+            return be.pooling.avg_pool_backward(g, self._divisor(g.dtype), self.cell, shape)
         n, c, height, width = shape
         low = be.full_images(n, c, g.shape[2], width, g.dtype, 0)
         for i, cell in enumerate(self.columns):
@@ -66,9 +67,10 @@ class AdaptiveAvgPool2d(Function):
             dx[:, :, cell] += low[:, :, i : i + 1] / (cell.stop - cell.start)
         return dx
 
-    def _pixels(self, dtype):
-        """Return how many pixels a cell has, where all have as many."""
-        return self.be.asarray(self.cell.samples, dtype=dtype)
+    def _divisor(self, dtype):
+        """Return how many pixels a cell has, where all have as many; on a GPU that they are to be counted."""
+        be = self.be
+        return be.pooling.Divisor() if be.fused else be.asarray(self.cell.samples, dtype=dtype)
 
 
 class AdaptiveMaxPool2d(Function):

@@ -19,12 +19,14 @@ class Binary(Function):
         )
 
     def operands(self, a, b):
-        """Return the operands, checked; an integer one takes the other's floating-point dtype."""
+        """Return the operands, checked; an integer takes the other's floating-point dtype, unlike halves float32."""
         if a.shape != b.shape:
             check_broadcast(self.name.lower(), self.be, a, b)
         if a.dtype != b.dtype and self.be.is_float(a.dtype) != self.be.is_float(b.dtype):
             dtype = a.dtype if self.be.is_float(a.dtype) else b.dtype
             return a.astype(dtype), b.astype(dtype)
+        if {a.dtype.name, b.dtype.name} == {"float16", "bfloat16"}:  # neither holds the other
+            return a.astype(self.be.float32), b.astype(self.be.float32)
         return a, b
 
 
@@ -98,7 +100,8 @@ class Power(Binary, operator="power"):
 
     def forward(self, a, b):
         a, b = self.operands(a, b)
-        if (b < 0).any():  # the only case in which integers do not stay integers
+        integers = not self.be.is_float(a.dtype)
+        if integers and (b < 0).any():  # the only case in which they do not stay integers
             a, b = as_float(self.be, a), as_float(self.be, b)
         self.a, self.b = a, b
         self.y = a**b

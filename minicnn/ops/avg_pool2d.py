@@ -17,7 +17,8 @@ class AvgPool2d(Function):
     `divisor_override` replaces it.
 
     On the CPU :mod:`minicnn.backend.pooling` computes the same by pieces, rows before columns, and so rounds
-    differently; `plain` asks for what is written here.
+    differently; on a GPU :mod:`minicnn.backend.gpu_pooling` by a kernel, which finds the divisors itself.  `plain` asks
+    for what is written here.
 
     Kept for backward: the divisors, one number or P·Q.
     """
@@ -39,8 +40,11 @@ class AvgPool2d(Function):
     def forward(self, x):
         be, window = self.be, self.window
         self.size = p, q = window.output_size(*x.shape[2:])
-        self.divisor = self._divisor(*x.shape[2:]).astype(x.dtype)
-        self.plain = self.plain or not be.pooling
+        self.plain = self.plain or not (be.pooling and be.pooling.takes(x, window))
+        if be.fused and not self.plain:
+            self.divisor = be.pooling.Divisor(self.count_include_pad, self.divisor_override)
+        else:
+            self.divisor = self._divisor(*x.shape[2:]).astype(x.dtype)
         if not self.plain:
             return be.pooling.avg_pool(x, window, self.divisor)
         room = surrounded(be, x, window, 0)

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["as_float", "axes_of", "axis_of", "check_broadcast", "unbroadcast"]
+__all__ = ["as_float", "axes_of", "axis_of", "check_broadcast", "to_sum_in", "unbroadcast"]
 
 Array = Any
 
@@ -64,3 +64,8 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 def as_float(be: Any, x: Array) -> Array:
     """Return `x`, integers and bools as float32."""
     return x if be.is_float(x.dtype) else x.astype(be.float32)
+
+
+def to_sum_in(be: Any, dtype: Any) -> Any:
+    """Return the dtype for sums of a floating-point dtype: itself, and float32 for halves."""
+    return be.float32 if dtype.itemsize == 2 else dtype

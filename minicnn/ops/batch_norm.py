@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..tensor import Function
 from .relu import passed
 
@@ -21,27 +23,60 @@ class BatchNorm(Function):
     With `relu` the result is max(y, 0), taken while y is in the cache, and g counts only where it is positive: the rest
     of g, a new array, becomes dx in its place.
 
-    ``mean`` and ``var`` (biased) are left for the running statistics.  Kept are x and values a channel, and with `relu`
-    the result, which the operation that follows keeps anyhow: x̂ is computed anew.
+    The running statistics, arrays (C,) or None, are moved in place, r ← (1 − momentum) r + momentum s, with the batch's
+    mean and its unbiased variance for s.  Kept are x and values a channel, and with `relu` the result, which the
+    operation that follows keeps anyhow: x̂ is computed anew.
+
+    On a GPU kernels of the project do all of it (:func:`minicnn.backend.gpu_fused.batch_norm`), in fewer passes over
+    memory, and keep no result; `plain` asks for what is written here.
 
     References
     ----------
     S. Ioffe and C. Szegedy, "Batch Normalization", ICML 2015, algorithm 1 and section 3.
     """
 
-    def __init__(self, eps: float, relu: bool = False):
-        self.eps, self.relu = eps, relu
+    def __init__(
+        self,
+        eps: float,
+        relu: bool = False,
+        running_mean: Any = None,
+        running_var: Any = None,
+        momentum: float = 0.1,
+        plain: bool = False,
+    ):
+        self.eps, self.relu, self.plain = eps, relu, plain
+        self.running_mean, self.running_var, self.momentum = running_mean, running_var, momentum
 
     def forward(self, x, w, b):
         be = self.be
+        self.x, self.w, self.b = x, w, b
+        self.plain = self.plain or not (be.fused and be.fused.takes(x))
+        if not self.plain:
+            running = self.running_mean, self.running_var, self.momentum
+            y, self.mean, self.var = be.fused.batch_norm(x, w, b, *running, self.eps, self.relu)
+            return y
         self.mean, self.var = be.channel_moments(x)
-        self.x, self.w, self.scale = x, w, 1 / be.sqrt(self.var + self.eps)
+        self._move_running()
+        self.scale = 1 / be.sqrt(self.var + self.eps)
         y = normalised(be, x, self.mean, w * self.scale, b, self.relu)
         self.y = y if self.relu else None
         return y
 
+    def _move_running(self):
+        count = self.x.size // self.x.shape[1]
+        for running, batch, factor in (
+            (self.running_mean, self.mean, 1),
+            (self.running_var, self.var, count / (count - 1)),
+        ):
+            if running is not None:
+                running *= 1 - self.momentum
+                running += self.momentum * factor * batch
+
     def backward(self, g):
         be, relu, count = self.be, self.relu, self.x.size // self.x.shape[1]
+        if not self.plain:
+            given = self.x, self.mean, self.var, self.w, self.b
+            return be.fused.batch_norm_backward(g, *given, self.eps, relu, training=True)
 
         def gradient(x, slope_x, constant, slope, g, dx):
             line = be.multiply(x, slope_x, out=be.scratch("line", x.shape, x.dtype) if relu else dx)
@@ -65,18 +100,27 @@ class BatchNormInference(Function):
     With `relu` the result is max(y, 0), and g counts only where it is positive.
     """
 
-    def __init__(self, mean, var, eps: float, relu: bool = False):
-        # Copied, for training changes running statistics in place.
-        self.mean, self.var, self.eps, self.relu = mean.copy(), var.copy(), eps, relu
+    def __init__(self, mean, var, eps: float, relu: bool = False, plain: bool = False):
+        self.mean, self.var, self.eps, self.relu, self.plain = mean, var, eps, relu, plain
 
     def forward(self, x, w, b):
-        self.x, self.w, self.scale = x, w, 1 / self.be.sqrt(self.var + self.eps)
-        y = normalised(self.be, x, self.mean, w * self.scale, b, self.relu)
+        be = self.be
+        self.x, self.w, self.b = x, w, b
+        if True in self.needs:  # training may change running statistics in place before backward
+            self.mean, self.var = self.mean.copy(), self.var.copy()
+        self.plain = self.plain or not (be.fused and be.fused.takes(x))
+        if not self.plain:
+            return be.fused.batch_norm_fixed(x, self.mean, self.var, w, b, self.eps, self.relu)
+        self.scale = 1 / be.sqrt(self.var + self.eps)
+        y = normalised(be, x, self.mean, w * self.scale, b, self.relu)
         self.y = y if self.relu else None
         return y
 
     def backward(self, g):
         be = self.be
+        if not self.plain:
+            given = self.x, self.mean, self.var, self.w, self.b
+            return be.fused.batch_norm_backward(g, *given, self.eps, self.relu, training=False)
         dx = dw = db = None
         if self.relu:
             g = passed(be, self.y, g)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backend.precision import allow_tf32, tf32
 from ..conv.check import check_problem
 from ..conv.choice import choose
 from ..conv.problem import Problem
@@ -37,6 +38,7 @@ class Conv2d(Function):
 
     def forward(self, x, w, b=None):
         y = self.be.empty_images(*check_problem("conv2d", self.window, x, w, b, self.groups), x.dtype)
+        self.tf32 = tf32()
         self.problem = Problem(x.shape, w.shape[0], self.window, self.groups, x.dtype)
         self._algorithm("forward", x).forward(x, w, b, self.window, self.groups, y, self.relu)
         self.x = x if self.needs[1] else None
@@ -48,12 +50,15 @@ class Conv2d(Function):
         dx = dw = db = None
         if self.relu:
             g = passed(self.be, self.y, g)
-        if self.needs[0]:
-            dx = self._algorithm("backward_data", g).backward_data(
-                g, self.w, self.shapes[0], self.window, self.groups
-            )
-        if self.needs[1]:
-            dw = self._algorithm("backward_weight", g).backward_weight(self.x, g, self.window, self.groups)
+        with allow_tf32(self.tf32):
+            if self.needs[0]:
+                dx = self._algorithm("backward_data", g).backward_data(
+                    g, self.w, self.shapes[0], self.window, self.groups
+                )
+            if self.needs[1]:
+                dw = self._algorithm("backward_weight", g).backward_weight(
+                    self.x, g, self.window, self.groups
+                )
         if self.needs[2:] == (True,):
             db = self.be.channel_sum(g)
         return (dx, dw, db)[: len(self.shapes)]

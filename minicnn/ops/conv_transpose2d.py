@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..backend.precision import allow_tf32, tf32
 from ..conv.check import check_dtypes, check_groups
 from ..conv.choice import choose
 from ..conv.problem import Problem
@@ -35,6 +36,7 @@ class ConvTranspose2d(Function):
 
     def forward(self, x, w, b=None):
         self.output_shape = self._check(x, w, b)
+        self.tf32 = tf32()
         self.problem = Problem(self.output_shape, x.shape[1], self.window, self.groups, x.dtype)
         y = self._algorithm("backward_data", x).backward_data(
             x, w, self.output_shape, self.window, self.groups
@@ -47,11 +49,14 @@ class ConvTranspose2d(Function):
 
     def backward(self, g):
         dx = dw = db = None
-        if self.needs[0]:
-            dx = self.be.empty_images(*self.shapes[0], g.dtype)
-            self._algorithm("forward", g).forward(g, self.w, None, self.window, self.groups, dx)
-        if self.needs[1]:
-            dw = self._algorithm("backward_weight", g).backward_weight(g, self.x, self.window, self.groups)
+        with allow_tf32(self.tf32):
+            if self.needs[0]:
+                dx = self.be.empty_images(*self.shapes[0], g.dtype)
+                self._algorithm("forward", g).forward(g, self.w, None, self.window, self.groups, dx)
+            if self.needs[1]:
+                dw = self._algorithm("backward_weight", g).backward_weight(
+                    g, self.x, self.window, self.groups
+                )
         if self.needs[2:] == (True,):
             db = self.be.channel_sum(g)
         return (dx, dw, db)[: len(self.shapes)]

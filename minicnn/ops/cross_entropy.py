@@ -2,6 +2,8 @@
 
 Both losses have one form.  Whatever the target (class numbers or probabilities), the class weights, the label smoothing
 and the ignored labels, together they say how much each class of each sample counts: a weight a ≥ 0 for every logit.
+
+On a GPU kernels of the project go from logits and class numbers to the loss, and to its gradient on the way.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from ..tensor import Function
 from .softmax import log_softmax
 
-__all__ = ["CrossEntropy", "NegativeLogLikelihood"]
+__all__ = ["CrossEntropy", "NegativeLogLikelihood", "SoftmaxCrossEntropy"]
 
 
 class CrossEntropy(Function):
@@ -42,6 +44,27 @@ class NegativeLogLikelihood(Function):
     def backward(self, g):
         g = self.be.expand_dims(g, 1)
         return -g * self.a, -g * self.z if self.needs[1] else None
+
+
+class SoftmaxCrossEntropy(Function):
+    """What :class:`CrossEntropy` makes of class numbers, reduced too.   dz = g ∂L/∂z.
+
+    For a GPU (:func:`minicnn.backend.gpu_fused.softmax_cross_entropy`).  The forward pass finds ∂L/∂z besides the loss,
+    for all it takes is at hand; that is what is kept.  A label out of range makes the loss NaN.
+    """
+
+    def __init__(self, ignore_index: int, label_smoothing: float, reduction: str):
+        self.options = ignore_index, label_smoothing, reduction
+
+    def forward(self, z, target, weight=None):
+        fused = self.be.fused.softmax_cross_entropy
+        loss, self.dz = fused(z, target, weight, *self.options, gradient=self.needs[0])
+        return loss.astype(z.dtype, copy=False)
+
+    def backward(self, g):
+        dz, self.dz = self.dz, None
+        dz *= self.be.expand_dims(g, 1) if g.ndim else g  # a loss a sample, or one for all
+        return dz, *[None] * (len(self.shapes) - 1)
 
 
 def weighted(be, a, log_p):

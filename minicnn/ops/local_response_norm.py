@@ -19,19 +19,26 @@ class LocalResponseNorm(Function):
 
     Kept is x alone: to compute d anew, in the cache, takes no longer than to fetch it from main memory.
 
+    On a GPU a kernel of the project does all of it (:func:`minicnn.backend.gpu_fused.lrn`); `plain` asks for what is
+    written here.
+
     References
     ----------
     A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", 2012,
     section 3.3.
     """
 
-    def __init__(self, size: int, alpha: float, beta: float, k: float):
+    def __init__(self, size: int, alpha: float, beta: float, k: float, plain: bool = False):
+        self.options, self.plain = (size, alpha, beta, k), plain
         self.before, self.after = size // 2, (size - 1) // 2
         self.alpha, self.beta, self.k = alpha / size, beta, k
 
     def forward(self, x):
         be = self.be
         self.x = x
+        self.plain = self.plain or not (be.fused and be.fused.lrn_takes(x, self.options[0]))
+        if not self.plain:
+            return be.fused.lrn(x, *self.options)
 
         def step(x, y):
             x, y = be.moveaxis(x, 1, -1), be.moveaxis(y, 1, -1)
@@ -42,6 +49,8 @@ class LocalResponseNorm(Function):
 
     def backward(self, g):
         be = self.be
+        if not self.plain:
+            return be.fused.lrn_backward(self.x, g, *self.options)
 
         def step(x, g, dx):
             x, g, dx = (be.moveaxis(a, 1, -1) for a in (x, g, dx))

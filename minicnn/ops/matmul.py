@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..backend.precision import allow_tf32, tf32
 from ..tensor import Function
 from .axes import unbroadcast
 
@@ -16,7 +17,7 @@ class MatMul(Function, operator="matmul"):
     """
 
     def forward(self, a, b):
-        self.a, self.b = a, b
+        self.a, self.b, self.tf32 = a, b, tf32()
         self._check(a, b)
         return self.be.matmul(a, b)
 
@@ -35,8 +36,9 @@ class MatMul(Function, operator="matmul"):
         g = be.expand_dims(g, -2) if a.ndim == 1 and b.ndim > 1 else g
         g = be.expand_dims(g, -1) if b.ndim == 1 else g
         g = g.reshape(1, 1) if a.ndim == b.ndim == 1 else g
-        da = be.matmul(g, be.swapaxes(right, -1, -2)) if self.needs[0] else None
-        db = be.matmul(be.swapaxes(left, -1, -2), g) if self.needs[1] else None
+        with allow_tf32(self.tf32):
+            da = be.matmul(g, be.swapaxes(right, -1, -2)) if self.needs[0] else None
+            db = be.matmul(be.swapaxes(left, -1, -2), g) if self.needs[1] else None
         return (
             None if da is None else unbroadcast(da, left.shape).reshape(a.shape),
             None if db is None else unbroadcast(db, right.shape).reshape(b.shape),

@@ -20,8 +20,9 @@ class MaxPool2d(Function):
     (dx is made of products with 0 and 1: an infinite g shows as NaN.)  Where neither a gradient nor the indices are
     wanted, it is not looked for.
 
-    On the CPU :mod:`minicnn.backend.pooling` computes the same, to the bit, by pieces; `plain` asks for what is written
-    here.
+    On the CPU :mod:`minicnn.backend.pooling` computes the same, to the bit, by pieces, and on a GPU
+    :mod:`minicnn.backend.gpu_pooling` by a kernel, whose ``choice`` are the winners' indices; `plain` asks for what is
+    written here.
 
     Cost: R·S comparisons an output.  Kept for backward: ``choice``.
     """
@@ -34,8 +35,13 @@ class MaxPool2d(Function):
     def forward(self, x):
         be, window = self.be, self.window
         self.size = window.output_size(*x.shape[2:])
-        self.plain = self.plain or not be.pooling or window.samples > be.pooling.MOST_SAMPLES
+        few = be.pooling and window.samples <= be.pooling.MOST_SAMPLES
+        self.plain = self.plain or not (few and be.pooling.takes(x, window))
         wanted = self.needs[0] or self.with_indices
+        if be.fused and not self.plain:
+            best, self.choice = be.pooling.max_pool(x, window, wanted)
+            self.indices = self.choice
+            return best
         first = self._first_inside(*x.shape[2:]) if wanted else None
         best, self.choice = (self._plain if self.plain else be.pooling.max_pool)(x, window, first)
         if self.with_indices:
@@ -55,7 +61,8 @@ class MaxPool2d(Function):
             if choice is not None:
                 be.copyto(choice, i, where=seen > best)
             be.maximum(best, seen, out=best)
-        if choice is not None and be.isnan(best).any():  # NaN is above all, but no comparison says so
+        # NaN is above all, but no comparison says so; on a GPU to look for one takes longer than to assume it.
+        if choice is not None and be.is_float(x.dtype) and (be.fused or be.isnan(best).any()):
             for i, (r, s) in enumerate(window.offsets()):
                 be.copyto(choice, i, where=be.isnan(room[window.at(r, s, p, q)]))
         return best, choice

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tensor import Function
-from .axes import axes_of, axis_of
+from .axes import axes_of, axis_of, to_sum_in
 
 __all__ = ["Max", "MaxAlong", "Mean", "Sum"]
 
@@ -35,9 +35,10 @@ class Mean(Sum, operator="mean"):
         if not self.be.is_float(x.dtype):
             raise TypeError(f"mean: input must be floating point, got {x.dtype}")
         self.axes = axes_of("mean", self.dim, x.ndim)
-        total = x.sum(axis=self.axes, keepdims=self.keepdim)
+        dtype = to_sum_in(self.be, x.dtype)  # the mean of halves is one even where their sum is none
+        total = x.sum(axis=self.axes, keepdims=self.keepdim, dtype=dtype)
         self.count = x.size // max(total.size, 1)
-        return self.be.divide(total, self.count, dtype=x.dtype)
+        return self.be.divide(total, self.count, dtype=dtype).astype(x.dtype, copy=False)
 
     def backward(self, g):
         return self.spread(g / self.count)
@@ -54,7 +55,7 @@ class Max(Function, operator="max"):
         return y
 
     def backward(self, g):
-        return self.largest * (g / self.largest.sum())
+        return self.largest * (g / self.largest.sum(dtype=to_sum_in(self.be, g.dtype)))
 
 
 class MaxAlong(Function, operator="max_along"):

@@ -17,8 +17,8 @@ class Sigmoid(Function):
     def forward(self, x):
         x = as_float(self.be, x)
         e = self.be.exp(-self.be.abs(x))
-        self.y = self.be.where(x >= 0, 1, e) / (1 + e)
+        self.y = self.be.divide(self.be.where(x >= 0, 1, e), 1 + e, out=self.be.empty_like(x))
         return self.y
 
     def backward(self, g):
-        return g * self.y * (1 - self.y)
+        return self.be.multiply(g * self.y, 1 - self.y, out=self.be.empty_like(g))

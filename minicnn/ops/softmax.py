@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tensor import Function
-from .axes import as_float, axis_of
+from .axes import as_float, axis_of, to_sum_in
 
 __all__ = ["LogSoftmax", "Softmax", "log_softmax"]
 
@@ -18,6 +18,11 @@ def log_softmax(be, x, axis):
     return shifted - be.log(be.exp(shifted).sum(axis=axis, keepdims=True))
 
 
+def wide(be, x):
+    """Return halves as float32, to compute with, and any other array as it is."""
+    return x.astype(to_sum_in(be, x.dtype), copy=False)
+
+
 class Softmax(Function):
     """yᵢ = e^xᵢ / Σⱼ e^xⱼ.   dxᵢ = yᵢ (gᵢ − Σⱼ gⱼ yⱼ)."""
 
@@ -26,8 +31,9 @@ class Softmax(Function):
 
     def forward(self, x):
         self.axis = axis_of("softmax", self.dim, x.ndim)
-        self.y = self.be.exp(log_softmax(self.be, as_float(self.be, x), self.axis)) if x.size else x.copy()
-        return self.y
+        x = as_float(self.be, x)
+        self.y = self.be.exp(log_softmax(self.be, wide(self.be, x), self.axis)) if x.size else x.copy()
+        return self.y.astype(x.dtype, copy=False)
 
     def backward(self, g):
         gy = g * self.y
@@ -42,8 +48,9 @@ class LogSoftmax(Function):
 
     def forward(self, x):
         self.axis = axis_of("log_softmax", self.dim, x.ndim)
-        self.y = log_softmax(self.be, as_float(self.be, x), self.axis) if x.size else x.copy()
-        return self.y
+        x = as_float(self.be, x)
+        self.y = log_softmax(self.be, wide(self.be, x), self.axis) if x.size else x.copy()
+        return self.y.astype(x.dtype, copy=False)
 
     def backward(self, g):
         return g - self.be.exp(self.y) * g.sum(axis=self.axis, keepdims=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..conv.im2col import fold, unfold
+from ..conv.columns import fold, unfold
 from ..geometry import Window2d
 from ..tensor import Function
 
@@ -13,7 +13,7 @@ def blocks(x, window: Window2d):
     """Return the windows of x (N, C, H, W) as columns (N, C·R·S, P·Q), the channels slowest (PyTorch's order)."""
     n, c = x.shape[:2]
     p, q = window.output_size(*x.shape[2:])
-    seen = unfold(x, window, groups=1).reshape(n, p * q, window.samples, c)
+    seen = unfold(x, window).reshape(n, p * q, window.samples, c)
     return seen.transpose(0, 3, 2, 1).reshape(n, c * window.samples, p * q)
 
 
@@ -22,7 +22,7 @@ def images(columns, shape: tuple[int, ...], window: Window2d):
     n, c, height, width = shape
     p, q = window.output_size(height, width)
     entries = columns.reshape(n, c, window.samples, p * q).transpose(0, 3, 2, 1)
-    return fold(entries.reshape(1, n * p * q, window.samples * c), shape, window)
+    return fold(entries.reshape(n * p * q, window.samples * c), shape, window)
 
 
 class Unfold(Function):

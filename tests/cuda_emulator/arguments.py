@@ -100,7 +100,7 @@ def pack(
         Where it is defined.
     parameters : sequence of Parameter
     arguments : sequence
-        Arrays and None for pointers, NumPy scalars for numbers, np.void for structs.
+        Arrays and None for pointers, NumPy scalars or arrays of no axes for numbers, np.void for structs.
 
     Raises
     ------
@@ -148,6 +148,8 @@ def _wanted(parameter: Parameter) -> str:
 def _mismatch(parameter: Parameter, argument: Any) -> str | None:
     """What the argument is, if that is not what the parameter takes."""
     if not parameter.pointer:
+        if isinstance(argument, np.ndarray) and argument.ndim == 0:  # passed by value, as CuPy does
+            argument = argument[()]
         if isinstance(argument, int | float) and not isinstance(argument, np.generic):
             return f"a Python {type(argument).__name__}, whose size CUDA would have to guess: wrap it in NumPy's type"
         if not isinstance(argument, np.generic):

@@ -112,8 +112,6 @@ def indices(key: Any) -> tuple[Any, bool]:
         if isinstance(part, list):
             part = np.asarray(part)
             transferred("to device", part.nbytes, "a list as index")
-        elif isinstance(part, np.ndarray):
-            raise TypeError(f"Unsupported type {type(part)} as index of a device array")
         else:
             part = on_device(part)
         masked = masked or part.dtype == bool
@@ -289,8 +287,10 @@ class ndarray:
     def astype(
         self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
     ) -> ndarray:
+        if casting is not None:
+            raise TypeError("casting is not supported yet")
         host = on_device(self)
-        result = quiet(host.astype, dtype, order=order, copy=copy, casting=casting or "unsafe")
+        result = quiet(host.astype, dtype, order=order, copy=copy)
         if result is host:
             return self
         device.launched("function", "astype")
@@ -302,13 +302,13 @@ class ndarray:
         found, masked = indices(key)
         if Ellipsis not in [part for part in found if not isinstance(part, np.ndarray)]:
             found = (*found, Ellipsis)  # so that even one element is an array, and a view
-        result = self._host[found]
-        if any(isinstance(part, np.ndarray) for part in found):
-            on_device(self)
-            device.launched("function", "take")
-            if masked:
-                transferred("to host", 8, "how many a mask chooses")
-        return wrap(result, self)
+        if not any(isinstance(part, np.ndarray) for part in found):
+            return view(self._host[found], self)
+        result = on_device(self)[found]
+        device.launched("function", "take")
+        if masked:
+            transferred("to host", 8, "how many a mask chooses")
+        return wrap(result)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._set(indices(key)[0], value, "setitem")

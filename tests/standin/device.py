@@ -47,11 +47,12 @@ class _Machine:
 
 
 class _Thread(threading.local):
-    """The calling thread's current device, and its current stream on each."""
+    """The calling thread's current device, its current stream on each, and those to go back to."""
 
     def __init__(self) -> None:
         self.device = 0
         self.streams: dict[int, Stream] = {}
+        self.before: list[tuple[int, Stream]] = []
 
 
 machine = _Machine()
@@ -89,7 +90,6 @@ def launched(kind: str, name: str) -> None:
 class Device:
     def __init__(self, device: Any = None) -> None:
         self.id: int = current_id() if device is None else int(device)
-        self._before: list[int] = []
 
     def __int__(self) -> int:
         return self.id
@@ -103,12 +103,13 @@ class Device:
         return f"<CUDA Device {self.id}>"
 
     def __enter__(self) -> Device:
-        self._before.append(current_id())
-        set_current(self.id)
+        before = current_id(), get_current_stream()
+        self.use()
+        _thread.before.append(before)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        set_current(self._before.pop())
+        set_current(_thread.before.pop()[0])
 
     def use(self) -> None:
         set_current(self.id)
@@ -144,15 +145,15 @@ class Stream:
         self.device_id = -1 if null else current_id()
         self.is_non_blocking = non_blocking
         self.done = True
-        self._before: list[tuple[int, Stream]] = []
 
     def __enter__(self) -> Stream:
-        self._before.append((current_id(), get_current_stream()))
+        before = current_id(), get_current_stream()
         self.use()
+        _thread.before.append(before)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        device, stream = self._before.pop()
+        device, stream = _thread.before.pop()
         _thread.streams[device] = stream
 
     def __eq__(self, other: object) -> bool:

@@ -13,24 +13,39 @@ from .array import ndarray
 __all__ = ["capsule_of", "from_dlpack"]
 
 CPU, CUDA = 1, 2
+UINT, BFLOAT = 1, 4  # what elements are; NumPy knows only the first, so bfloat16 goes as 16 bits
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
 
+class _DLTensor(ctypes.Structure):
+    """The beginning of one."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+    )
+
+
+def _tensor(capsule: Any) -> _DLTensor:
+    return _DLTensor.from_address(_pointer(capsule, b"dltensor"))
+
+
 def capsule_of(array: ndarray) -> Any:
-    capsule = array._host.__dlpack__()
-    _say(capsule, CUDA, array._memory.device_id)
+    """Return NumPy's capsule, in which the device is not the CPU."""
+    half = array.dtype.name == "bfloat16"
+    capsule = (array._host.view(np.uint16) if half else array._host).__dlpack__()
+    tensor = _tensor(capsule)
+    tensor.device_type, tensor.device_id = CUDA, array._memory.device_id
+    tensor.code = BFLOAT if half else tensor.code
     return capsule
 
 
-def _say(capsule: Any, kind: int, number: int) -> None:
-    """Write the device into a DLTensor, in which it follows the pointer."""
-    fields = (ctypes.c_int32 * 4).from_address(_pointer(capsule, b"dltensor"))
-    fields[2], fields[3] = kind, number
-
-
 class _Exporter:
-    """What NumPy takes a capsule of its own kind from."""
+    """What NumPy takes a capsule from."""
 
     def __init__(self, capsule: Any) -> None:
         self.capsule = capsule
@@ -46,10 +61,18 @@ def from_dlpack(array: Any, *, device: Any = None, copy: Any = None) -> ndarray:
     """Return an array over the memory of another library's array, which is on one of the devices."""
     kind, number = array.__dlpack_device__()
     if kind != CUDA:
-        raise BufferError(f"from_dlpack: the array must be on a CUDA device, got a device of kind {kind}")
+        raise TypeError("CPU arrays cannot be directly imported to CuPy.")
     capsule = array.__dlpack__(stream=1)
-    _say(capsule, CPU, 0)
-    return borrowed(np.from_dlpack(_Exporter(capsule)), number)
+    tensor = _tensor(capsule)
+    half = tensor.code == BFLOAT
+    tensor.device_type, tensor.device_id = CPU, 0
+    tensor.code = UINT if half else tensor.code
+    host = np.from_dlpack(_Exporter(capsule))
+    if half:
+        from ml_dtypes import bfloat16
+
+        host = host.view(bfloat16)
+    return borrowed(host, number)
 
 
 def borrowed(host: np.ndarray, number: int) -> ndarray:

@@ -295,7 +295,10 @@ def clip(a: ndarray, a_min: Any, a_max: Any, out: Any = None) -> ndarray:
     given = operands(a, *(bound for bound in (a_min, a_max) if bound is not None))
     low, high = given[1] if a_min is not None else None, given[-1] if a_max is not None else None
     device.launched("function", "clip")
-    return _delivered("clip", quiet(np.clip, given[0], low, high), out)
+    found = quiet(np.clip, given[0], low, high)
+    if given[0].dtype.name == "bfloat16":  # which NumPy clips in float32
+        found = found.astype(given[0].dtype)
+    return _delivered("clip", found, out)
 
 
 def take(a: ndarray, indices: Any, axis: int | None = None, out: Any = None) -> ndarray:
@@ -331,7 +334,7 @@ def copyto(dst: ndarray, src: Any, casting: str = "same_kind", where: Any = None
 # Products
 
 
-def matmul(a: ndarray, b: ndarray, out: Any = None, *, dtype: Any = None) -> ndarray:
+def matmul(a: ndarray, b: ndarray, /, out: Any = None, *, dtype: Any = None) -> ndarray:
     """Return a @ b; of halves added up in float32, as cuBLAS does."""
     one, other = on_device(a), on_device(b)
     kept = np.result_type(one, other) if dtype is None else np.dtype(dtype)
@@ -379,5 +382,4 @@ FUNCTIONS: dict[str, Any] = {
 for _line in METHODS.strip().splitlines():
     setattr(ndarray, *_method(_line.strip()))
 ndarray.clip = lambda self, min=None, max=None, out=None: clip(self, min, max, out)
-ndarray.scatter_add = lambda self, slices, value: UFUNCS["add"].at(self, slices, value)
 ndarray.__matmul__ = lambda self, other: matmul(self, other)

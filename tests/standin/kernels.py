@@ -97,14 +97,14 @@ class Function:
         if len(args) != len(parameters):
             raise TypeError(f"{self.name} takes {len(parameters)} arguments, got {len(args)}")
         pairs = list(zip(parameters, args, strict=True))
-        pointers = [int(a) for p, a in pairs if p.pointer and isinstance(a, (*INTEGERS, MemoryPointer))]
-        return [self._argument(parameter, argument, pointers) for parameter, argument in pairs]
+        starts = [_address(argument) for parameter, argument in pairs if parameter.pointer]
+        return [self._argument(parameter, argument, starts) for parameter, argument in pairs]
 
-    def _argument(self, parameter: Parameter, argument: Any, pointers: list[int]) -> Any:
+    def _argument(self, parameter: Parameter, argument: Any, starts: list[int]) -> Any:
         if isinstance(argument, ndarray):
             return on_device(argument)
         if parameter.pointer and isinstance(argument, (*INTEGERS, MemoryPointer)):
-            return self._pointed(parameter, int(argument), pointers)
+            return self._pointed(parameter, int(argument), starts)
         if isinstance(argument, np.ndarray):
             if argument.size != 1:
                 raise TypeError(
@@ -115,8 +115,8 @@ class Function:
             raise TypeError(f"{self.name}: CuPy takes a structure only as a NumPy array of size one")
         return argument
 
-    def _pointed(self, parameter: Parameter, pointer: int, pointers: list[int]) -> np.ndarray | None:
-        """Return the memory from a pointer to where the next one points, or the allocation ends."""
+    def _pointed(self, parameter: Parameter, pointer: int, starts: list[int]) -> np.ndarray | None:
+        """Return the memory from a pointer to where the next argument begins, or the allocation ends."""
         if pointer == 0:
             return None
         memory = live(pointer)
@@ -127,9 +127,16 @@ class Function:
             )
         device.check_current(memory.device_id)
         begin, end = pointer - memory.ptr, memory.size
-        end = min([end, *(other - memory.ptr for other in pointers if pointer < other < memory.ptr + end)])
+        end = min([end, *(other - memory.ptr for other in starts if pointer < other)])
         dtype = _dtype(parameter)
         return memory.buffer[begin : end - (end - begin) % dtype.itemsize].view(dtype)
+
+
+def _address(argument: Any) -> int:
+    """Return where an argument for a pointer points."""
+    if isinstance(argument, ndarray):
+        return argument.data.ptr
+    return int(argument) if isinstance(argument, (*INTEGERS, MemoryPointer)) else 0
 
 
 def _dtype(parameter: Parameter) -> np.dtype[Any]:

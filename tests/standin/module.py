@@ -14,7 +14,7 @@ from minicnn.backend import cupy_device
 from . import cublas, device, dlpack, kernels, memory, record
 from .array import ndarray
 from .functions import FUNCTIONS
-from .ufunc import UFUNCS, ufunc
+from .ufunc import ufunc
 
 __all__ = ["cupy", "installed"]
 
@@ -99,8 +99,7 @@ cupy = _module(
     is_available=_cuda.is_available,
     ufunc=ufunc,
 )
-_cupyx = _module("cupyx", scatter_add=lambda a, slices, value: UFUNCS["add"].at(a, slices, value))
-_MODULES = {module.__name__: module for module in (cupy, _cuda, _memory, _runtime, _cupyx)}
+_MODULES = {module.__name__: module for module in (cupy, _cuda, _memory, _runtime)}
 
 
 def _reset() -> None:

@@ -19,10 +19,10 @@ NAMES = """
     subtract tan tanh true_divide trunc
 """
 SCATTERED = {  # whose .at CuPy has, and for which dtypes
-    "add": ("float16", "float32", "float64", "int32", "uint32", "uint64"),
-    "subtract": ("int32", "uint32"),
-    "maximum": ("float32", "float64", "int32", "int64", "uint32", "uint64"),
-    "minimum": ("float32", "float64", "int32", "int64", "uint32", "uint64"),
+    "add": "int32 int64 float16 float32 float64 uint32 uint64",
+    "subtract": "int32 uint32",
+    "maximum": "int32 int64 float32 float64 uint32 uint64",
+    "minimum": "int32 int64 float32 float64 uint32 uint64",
 }
 
 
@@ -51,8 +51,8 @@ class ufunc:
         if self.name not in SCATTERED:
             raise NotImplementedError(f"`{self.name}.at` is not supported yet")
         host, (found, _) = on_device(a), indices(places)
-        if host.dtype.name not in SCATTERED[self.name]:
-            raise TypeError(f"{self.name}.at only supports {', '.join(SCATTERED[self.name])}, got {a.dtype}")
+        if host.dtype.name not in SCATTERED[self.name].split():
+            raise TypeError(f"cupy.{self.name}.at only supports {SCATTERED[self.name]}, got {host.dtype}")
         (values,) = operands(b)
         device.launched("function", f"{self.name}.at")
         quiet(self._numpy.at, host, found, values)
