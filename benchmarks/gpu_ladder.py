@@ -10,11 +10,10 @@ matter most come first; whatever the budget did not reach is named in the record
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from importlib import import_module
 from itertools import chain, count
 from pathlib import Path
@@ -24,20 +23,20 @@ sys.path.insert(0, str(Path(__file__).parent))  # what this is made of
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout's minicnn, installed or not
 try:
     import_module("threadpoolctl")
-except ImportError:  # it limits the threads of the CPU's BLAS, with which nothing here computes
+except ImportError:  # it limits the threads of the CPU's BLAS: without it they are as many as they are
     stand_in: Any = types.ModuleType("threadpoolctl")
-    stand_in.ThreadpoolController, stand_in.threadpool_info = None, list
+    none_found = types.SimpleNamespace(lib_controllers=[])
+    stand_in.ThreadpoolController = lambda: types.SimpleNamespace(select=lambda **which: none_found)
+    stand_in.threadpool_info = list
     sys.modules["threadpoolctl"] = stand_in
 
+import record
 from kernel_speed import report
 from kernel_speed.layers import tiny
 from kernel_speed.operations import OPERATIONS
 from kernel_speed.plan import Task, plan, rows_within
 from kernel_speed.rows import with_rates
 from kernel_speed.worker import Unavailable, Worker, compile_ahead, row_of
-
-from minicnn.atomic import replacing
-from minicnn.bench.recording import record_of
 
 ROOT = Path(__file__).parents[1]
 BUDGET = 510  # seconds
@@ -104,7 +103,8 @@ def measured(arguments: argparse.Namespace, start: float, clock: Callable[[], fl
     def write() -> None:
         results["spent_s"] = round(clock() - start, 1)
         results["left_out"] = [task.name for task in tasks[len(rows) :]]
-        _write(arguments.out, results, _command(arguments), first.ready["versions"])
+        path = arguments.out / "gpu_ladder.json"
+        record.write_rows(path, results, _command(arguments), first.ready["versions"])
 
     written = clock()
     try:
@@ -133,16 +133,6 @@ def _command(arguments: argparse.Namespace) -> str:
     only = ["--only", *arguments.only] if arguments.only else []
     sizes = [f"--budget {arguments.budget:g}", f"--batch {arguments.batch}"]
     return " ".join(["python benchmarks/gpu_ladder.py", *sizes, *only])
-
-
-def _write(folder: Path, results: dict[str, Any], command: str, versions: Mapping[str, str]) -> None:
-    """Write the record, a row a line."""
-    record = record_of(results | {"rows": []}, command, versions=versions)
-    rows = ",\n".join(json.dumps(row) for row in results["rows"])
-    text = json.dumps(record, indent=1).replace('"rows": []', f'"rows": [\n{rows}\n]')
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "gpu_ladder.json") as temporary:
-        temporary.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from minicnn.study.ledger import Entry, entries
 
 sys.path.insert(0, str(Path(__file__).parent))  # the tests load this file by its path
 import chart
+from gpu_models import report as gpu_report
 from kernel_speed import report
 from kernel_traffic import pages
 
@@ -280,8 +281,8 @@ def gpu_ladder() -> str:
     if not (RESULTS / "gpu_ladder.json").exists():
         return "Not yet measured: no GPU has run it so far.\n"
     record = _record("gpu_ladder")
-    results, versions = record["results"], record["versions"]
-    device, peaks = results["device"], results["peaks"]
+    results = record["results"]
+    peaks = results["peaks"]
     rows = [
         (
             operation,
@@ -298,16 +299,40 @@ def gpu_ladder() -> str:
         for unit in ("fp32", "tf32", "bf16", "fp16")
         if peaks[f"{unit}_tflops"]
     )
-    left, torch = len(results["left_out"]), "no PyTorch"
-    if "torch" in versions:
-        torch = f"PyTorch {versions['torch']}, cuDNN {versions['cudnn']}"
-    source = (
+    left = len(results["left_out"])
+    note = (
         f"\nBatch {results['batch']}. Peaks are of the same run: a copy {peaks['copy_gbs']:.0f} GB/s, matrix products "
         f"{products}. {left} of {left + len(results['rows'])} rows were left out for want of time.\n\n"
+    )
+    return _held(*report.figures(results)) + "\n" + _table(head, rows) + note + _gpu_source(record)
+
+
+def gpu() -> str:
+    """Whole networks on a GPU, beside PyTorch and the CPU."""
+    if not (RESULTS / "gpu_suite.json").exists():
+        return "Not yet measured: no GPU has run it so far.\n"
+    record = _record("gpu_suite")
+    results = record["results"]
+    left = len(results["left_out"])
+    missing = "".join(f" Missing there: {what}." for what in results["missing"])
+    note = (
+        "\nMilliseconds of a step by minicnn, the median; in parentheses its speed as a multiple of PyTorch's with the "
+        f"same arithmetic, in the faster of its layouts: {gpu_report.layouts(results)}. {left} of "
+        f"{left + len(results['rows'])} rows were left out for want of time.{missing}\n\n"
+    )
+    table = _table(gpu_report.HEAD, list(gpu_report.table(results)))
+    return _held(*gpu_report.figures(results)) + "\n" + table + note + _gpu_source(record)
+
+
+def _gpu_source(record: dict) -> str:
+    device, versions = record["results"]["device"], record["versions"]
+    torch = "no PyTorch"
+    if "torch" in versions:
+        torch = f"PyTorch {versions['torch']}, cuDNN {versions['cudnn']}"
+    return (
         f"*{device['name']}, driver {device['driver']}; CuPy {versions['cupy']}, {torch}; "
         f"commit {record['commit']}, {record['date']}: `{record['command']}`*\n"
     )
-    return _held(*report.figures(results)) + "\n" + _table(head, rows) + source
 
 
 def profiles() -> str:
@@ -395,6 +420,7 @@ PAGES = {
         "benchmark": benchmark,
         "benchmark_targets": benchmark_targets,
         "conv_choice": conv_choice,
+        "gpu": gpu,
         "gpu_ladder": gpu_ladder,
         "profiles": profiles,
         "figures": figures_held,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from minicnn.bench.recording import record_of
 from minicnn.profiler.limit import GFLOP as SGEMM_GFLOP
 from minicnn.profiler.limit import sgemm
 
-__all__ = ["RESULTS", "SGEMM_GFLOP", "in_turns", "sgemm", "write"]
+__all__ = ["RESULTS", "SGEMM_GFLOP", "in_turns", "sgemm", "write", "write_rows"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,3 +40,16 @@ def write(name: str, results: Any, command: str) -> Path:
         temporary.write_text(json.dumps(record_of(results, command), indent=1) + "\n")
     print(f"written to {path.relative_to(Path(__file__).parents[1])}", file=sys.stderr)
     return path
+
+
+def write_rows(path: Path, results: Mapping[str, Any], command: str, versions: Mapping[str, str]) -> None:
+    """Write a record whose lists of rows have a line a row, replacing an older one; its folder is made."""
+    rows = {name: found for name, found in results.items() if isinstance(found, list) and found}
+    record = record_of({**results, **{name: name for name in rows}}, command, versions=versions)
+    text = json.dumps(record, indent=1)
+    for name, found in rows.items():
+        lines = ",\n".join(json.dumps(row) for row in found)
+        text = text.replace(f'"{name}": "{name}"', f'"{name}": [\n{lines}\n]')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n")

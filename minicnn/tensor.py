@@ -567,7 +567,9 @@ class Function:
         self.shapes = tuple([a.shape for a in arrays])  # lists on the way: generators take twice the time
         self.dtypes = tuple([a.dtype for a in arrays])
         self.needs = tuple([t._requires_grad and _mode.grad for t in tensors])
-        here = self.be is backend.cpu  # where each operation takes microseconds, and finding its name is one of them
+        here = (
+            self.be is backend.cpu
+        )  # where each operation takes microseconds, and finding its name is one of them
         with self.be.silent() if here else self.be.running(self.name, *arrays):
             run, arrays = self.forward, arrays if here else cast(self.name, arrays)
             y = observed("forward", self, run, *arrays) if current.observers else run(*arrays)

@@ -2,13 +2,15 @@
 
 The table of operations gives most: every property of every example, once more in small pieces, and of some drawn cases.
 Each algorithm of convolution is held to the definition, in pieces as large as they are and in small ones.  What a table
-of calls cannot show comes from the tests of single modules.
+of calls cannot show comes from the tests of single modules.  What is done on a GPU only is done on the stand-in for
+one, where there is a C++ compiler.
 """
 
 from __future__ import annotations
 
 import inspect
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -33,14 +35,20 @@ settings.register_profile(
 )
 settings.load_profile("mutants")
 
+os.environ |= {"MINICNN_RATES": "default", "MINICNN_AUTOTUNE": "0"}  # as conftest.py has it
+
+import cuda_emulator  # noqa: E402
+import standin  # noqa: E402
 import test_conv  # noqa: E402
 import test_conv_fft  # noqa: E402
 import test_conv_per_offset  # noqa: E402
 import test_conv_toeplitz  # noqa: E402
 import test_conv_winograd  # noqa: E402
+import test_cuda_ops  # noqa: E402
 import test_cut_work  # noqa: E402
 import test_elementwise  # noqa: E402
 import test_geometry  # noqa: E402
+import test_gpu_fused  # noqa: E402
 import test_ops  # noqa: E402
 import test_ops_edges  # noqa: E402
 import test_pooling_fast  # noqa: E402
@@ -96,6 +104,19 @@ def checks() -> Iterator[Named]:
     yield from of_algorithms()
     for module in _MODULES:
         yield from of_tests(module)
+    if cuda_emulator.available() is None:
+        yield from on_the_device()
+
+
+def on_the_device() -> Iterator[Named]:
+    """Yield checks of what is not the same on a GPU."""
+    as_here = [
+        (f"{name} on the device", partial(test_cuda_ops.test_output_and_gradients_are_the_cpu_s, name, 0))
+        for name in OPERATIONS
+        if name != "dropout"
+    ]
+    for title, check in (*as_here, *of_tests(test_gpu_fused)):
+        yield title, partial(_within, standin.installed, check)
 
 
 def of_case(name: str, entry: Entry, case: Case, properties: Any = PROPERTIES) -> Iterator[Named]:

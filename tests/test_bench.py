@@ -29,7 +29,7 @@ from minicnn.bench.peers import PEERS, Peer, own
 from minicnn.bench.process import PeerError, Process
 from minicnn.bench.recording import rows_as_dicts
 from minicnn.bench.report import milliseconds
-from minicnn.bench.task import Task, _look, write_files
+from minicnn.bench.task import Task, settle, write_files
 from minicnn.bench.turns import Measured, Row, Timing, compare, measure_row, plan, rounds
 from minicnn.cli import main
 from minicnn.profiler.limit import GFLOP
@@ -163,7 +163,7 @@ def test_what_has_no_counterpart_is_refused_in_one_sentence(config):
 def test_running_statistics_become_those_of_the_images():
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3, momentum=0.3))
     images = Tensor(np.random.default_rng(0).normal(2.0, 3.0, size=(4, 2, 8, 8)).astype("float32"))
-    _look(model, images)
+    settle(model, images)
     norm, y = model[1], model[0](images).data
     np.testing.assert_allclose(norm.running_mean.data, y.mean((0, 2, 3)), rtol=1e-5)
     np.testing.assert_allclose(norm.running_var.data, y.var((0, 2, 3), ddof=1), rtol=1e-4)

@@ -239,7 +239,9 @@ def test_out_of_memory_says_how_much_and_the_step_can_be_tried_smaller(cuda):
     pool = cuda.get_default_memory_pool()
     pool.free_all_blocks()
     pool.set_limit(pool.used_bytes() + (1 << 19))
-    with pytest.raises(MemoryError, match=r"^\w+: cuda:0 is out of memory: .*[0-9,]+ bytes.*holds [0-9,]+ bytes, "):
+    with pytest.raises(
+        MemoryError, match=r"^\w+: cuda:0 is out of memory: .*[0-9,]+ bytes.*holds [0-9,]+ bytes, "
+    ):
         step(64)
     assert step(2) == pytest.approx(expected)
 
@@ -248,7 +250,9 @@ def test_forward_and_backward_must_be_in_one_stream(cuda):
     w = tensor([2.0], device="cuda", requires_grad=True)
     with cuda.cuda.Stream():
         y = (w * w).sum()
-    with pytest.raises(RuntimeError, match=r"backward: Sum was computed in CuPy's stream 0x\w+, and .* in one stream"):
+    with pytest.raises(
+        RuntimeError, match=r"backward: Sum was computed in CuPy's stream 0x\w+, and .* in one stream"
+    ):
         y.backward()
     with cuda.cuda.Stream():
         (w * w).sum().backward()
@@ -296,7 +300,8 @@ def test_an_optimiser_with_memories_elsewhere_says_so():
     optimizer.step()
     p.to("cuda")
     with pytest.raises(
-        TypeError, match="momentum_buffer must be on its parameter's device, cuda:0, got one on cpu; a model is moved"
+        TypeError,
+        match="momentum_buffer must be on its parameter's device, cuda:0, got one on cpu; a model is moved",
     ):
         optimizer.step()
     optimizer.load_state_dict(optimizer.state_dict())

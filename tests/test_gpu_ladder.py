@@ -584,7 +584,8 @@ def test_a_bare_machine_without_a_gpu_gets_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("gpu_ladder: cuda: CuPy is not installed")
     assert not (tmp_path / "gpu_ladder.json").exists()
-    recorded = f"import gpu_ladder as g, pathlib; g._write(pathlib.Path({str(tmp_path)!r}), {{'rows': []}}, 'x', {{}})"
+    path = str(tmp_path / "gpu_ladder.json")
+    recorded = f"import gpu_ladder as g; g.record.write_rows(g.Path({path!r}), {{'rows': []}}, 'x', {{}})"
     subprocess.run([sys.executable, "-W", "error", "-c", recorded], **bare, check=True)
     assert json.loads((tmp_path / "gpu_ladder.json").read_text())["results"] == {"rows": []}
 

@@ -11,7 +11,7 @@ from .layers import Layer, layers
 from .operations import OPERATIONS
 from .report import HELD
 
-PATIENCE = 60  # seconds without a word, after which a row is given up
+PATIENCE = 60  # seconds after which a row is given up
 LEAST = 1  # second that a row is worth beginning for
 STAGES = ("start", "inputs", "turns")  # what a process may be at that is no version and no peer
 
@@ -38,6 +38,16 @@ class Task:
     @property
     def name(self) -> str:
         return f"{self.operation}, {self.layer.name}, {self.dtype}"
+
+    @property
+    def family(self) -> tuple[str, ...]:
+        """What its row shares with those in which a version that broke its process is not tried again."""
+        return self.operation, self.dtype
+
+    @property
+    def place(self) -> str:
+        """What tells it from the others of its family."""
+        return self.layer.name
 
     @property
     def row(self) -> dict[str, Any]:
@@ -72,7 +82,7 @@ class Died(Exception):
 class Measures(Protocol):
     """What measures rows: worker.Worker."""
 
-    def measure(self, task: Task, given_up: Mapping[str, str], patience: float) -> dict[str, Any]: ...
+    def measure(self, task: Any, given_up: Mapping[str, str], patience: float) -> dict[str, Any]: ...
 
     def end(self) -> None: ...
 
@@ -95,16 +105,17 @@ def plan(only: Collection[str] = ()) -> list[Task]:
 
 
 def rows_within(
-    tasks: Collection[Task],
+    tasks: Collection[Any],
     start: Callable[[], Measures],
     end: float,
     clock: Callable[[], float] = time.monotonic,
+    patience: float = PATIENCE,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the tasks' rows in order, until the clock says that it is the end.
+    """Yield the rows of tasks, :class:`Task` or alike, in order, until the clock says that it is the end.
 
-    A version that was the end of its process is not tried again, by no row of the operation.
+    A version that was the end of its process is not tried again, by no row of the family.
     """
-    given_up: dict[tuple[str, str], dict[str, str]] = {}
+    given_up: dict[tuple[str, ...], dict[str, str]] = {}
     worker = start()
     try:
         for task in tasks:
@@ -113,9 +124,9 @@ def rows_within(
                 left = end - clock()
                 if left < LEAST:
                     return
-                known = given_up.setdefault((task.operation, task.dtype), {})
+                known = given_up.setdefault(task.family, {})
                 try:
-                    row = worker.measure(task, known, min(PATIENCE, left))
+                    row = worker.measure(task, known, min(patience, left))
                 except Died as died:
                     if clock() >= end:
                         return
@@ -123,7 +134,7 @@ def rows_within(
                     if died.trying in STAGES:
                         row = {**task.row, "failed": f"{died.trying}: {died.why}"}
                     else:
-                        known[died.trying] = f"{task.layer.name}: {died.why}"
+                        known[died.trying] = f"{task.place}: {died.why}"
             yield row
     finally:
         worker.end()

@@ -43,7 +43,7 @@ def row_of(
     return task.row | measure(case, device, trying, given_up)
 
 
-def serve(connection: Connection, batch: int) -> None:
+def serve(connection: Connection, batch: int, row_of: Callable[..., dict[str, Any]] = row_of) -> None:
     """What the process does: measures the device, then one task after another, until its parent has no more."""
     try:
         device = Gpu()

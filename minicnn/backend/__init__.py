@@ -99,7 +99,7 @@ def get(name: str | None = None) -> Any:
     if name == "meta":
         return meta
     kind, _, number = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if kind != "cuda" or ":" in name and not number.isdecimal():
+    if kind != "cuda" or (":" in name and not number.isdecimal()):
         raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:N' or 'meta', got {name!r}")
     from . import gpu_state
 

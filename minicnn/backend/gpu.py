@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cupy  # pyright: ignore[reportMissingImports]  (an extra)
 import numpy as np
@@ -64,7 +64,10 @@ from .cpu import Generator, is_float, lowest, new_generator, silent  # noqa: F40
 from .gpu_matmul import matmul  # noqa: F401  (part of the seam)
 from .ladder.arguments import sums_dtype
 
-Array = cupy.ndarray
+if TYPE_CHECKING:
+    Array = Any
+else:
+    Array = cupy.ndarray
 
 
 # Where arrays are
@@ -168,8 +171,8 @@ class rejoining:
         if now != self.queue[1]:
             self.within.__exit__(None, None, None)
             raise RuntimeError(
-                f"backward: {self.op} was computed in CuPy's stream {self.queue[1]:#x}, and its gradient is asked for in "
-                f"{now:#x}; both must be in one stream, for nothing makes one wait for the other"
+                f"backward: {self.op} was computed in CuPy's stream {self.queue[1]:#x}, and its gradient is asked "
+                f"for in {now:#x}; both must be in one stream, for nothing makes one wait for the other"
             )
 
     def __exit__(
@@ -229,8 +232,8 @@ def _lack_of_memory(error: Any) -> str:
     pool = cupy.get_default_memory_pool()
     return (
         f"cuda:{cupy.cuda.runtime.getDevice()} is out of memory: {str(error).rstrip('.')}; CuPy's pool holds "
-        f"{pool.total_bytes():,} bytes, {pool.used_bytes():,} of them in use, and {free:,} of the GPU's {total:,} bytes "
-        "are free; the step can be tried again with a smaller batch"
+        f"{pool.total_bytes():,} bytes, {pool.used_bytes():,} of them in use, and {free:,} of the GPU's {total:,} "
+        "bytes are free; the step can be tried again with a smaller batch"
     )
 
 

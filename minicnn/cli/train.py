@@ -1,7 +1,7 @@
 """Train a network on real images, and leave checkpoint, metrics and pictures in a run folder.
 
-The same seed gives the same weights to the last bit, whatever the number of threads; on a GPU other bits.  A run folder is never
-overwritten: where runs/lenet5 exists already, runs/lenet5-001 is next.  Ctrl-C leaves the last finished epoch.
+The same seed gives the same weights to the last bit, whatever the number of threads; on a GPU other bits.  A run folder
+is never overwritten: where runs/lenet5 exists already, runs/lenet5-001 is next.  Ctrl-C leaves the last finished epoch.
 
 For example:
   minicnn train lenet5

@@ -104,7 +104,7 @@ class _Nowhere(Launcher):
     """A launcher on paper: it notes the names of the kernels that it is to start."""
 
     def __init__(self, limits: Limits) -> None:
-        super().__init__(_Idle(limits, []))  # type: ignore[arg-type]  (of the device it needs the limits)
+        super().__init__(_Idle(limits))  # type: ignore[arg-type]  (of the device it needs the limits)
         self.names: list[str] = []
 
     def launch(self, name: str, *arguments: Any, **options: Any) -> None:

@@ -130,14 +130,14 @@ def pin(source: str | os.PathLike[str] | Mapping[str, str] | None) -> None:
     >>> pin(None)
     """
     global _changes, _pinned
-    if source is None or isinstance(source, Mapping):
-        found = _checked(source or {})
-    else:
-        try:
-            record = json.loads(Path(source).read_text())
-            found = _checked(record.get("choices", record) if isinstance(record, dict) else record)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"pin: {os.fspath(source)} has no choices: {error}") from error
+    place = "the mapping" if source is None or isinstance(source, Mapping) else os.fspath(source)
+    try:
+        record = (
+            json.loads(Path(source).read_text()) if isinstance(source, str | os.PathLike) else source or {}
+        )
+        found = _checked(record.get("choices", record) if isinstance(record, Mapping) else record)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"pin: {place} has no choices: {error}") from error
     with _lock:
         _pinned = found
         _changes += 1
@@ -149,7 +149,7 @@ def pinned(key: str) -> str | None:
 
 
 def choices() -> dict[str, str]:
-    """Return the algorithms that were the fastest: those measured, and those read from the cache.
+    """Return the algorithms that were the fastest here: those measured, and those read from the cache for this GPU.
 
     Returns
     -------

@@ -301,7 +301,7 @@ class Optimizer:
         if backend.of(array) is not backend.of(p.data) or backend.device_of(array) != p.device:
             raise TypeError(
                 f"{self._name}.step: {what} must be on its parameter's device, {p.device}, got one on "
-                f"{backend.device_of(array)}; a model is moved before the first step, or its optimiser's state loaded anew"
+                f"{backend.device_of(array)}; a model is moved before the first step, or the state is loaded anew"
             )
         if array.shape != p.shape or array.dtype != p.dtype:
             raise ValueError(

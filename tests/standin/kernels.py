@@ -6,6 +6,7 @@ NVRTC: the path it returns only tells :class:`RawModule` which kernel is meant.
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import cache
 from pathlib import Path
@@ -38,8 +39,11 @@ def cubin(kernel: Any, expression: str, architecture: int) -> tuple[Path, str]:
 
 
 @cache
-def _emulator(source: Any) -> Emulator:
-    """Every instance of a file, compiled once, without a sanitizer: the kernels' own tests have those."""
+def _emulator(source: Any, process: int) -> Emulator:
+    """Every instance of a file, compiled once, without a sanitizer: the kernels' own tests have those.
+
+    A process that was forked has emulators of its own, for one answers whoever asks.
+    """
     if missing := cuda_emulator.available():
         pytest.skip(f"the CUDA emulator: {missing}")
     expressions = [name for kernel in source.kernels.values() for name in kernel.expressions]
@@ -63,7 +67,7 @@ class Function:
         self.name = name
         self.shared_size_bytes: int = kernel.shared
         self.max_dynamic_shared_size_bytes: int = DEFAULT_SHARED - kernel.shared
-        self._emulator = _emulator(kernel.source)
+        self._emulator = _emulator(kernel.source, os.getpid())
         self._run = self._emulator.kernel(name, order="random", copies="late")
 
     @property

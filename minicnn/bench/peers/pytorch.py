@@ -11,7 +11,7 @@ import numpy as np
 from ..network import IMAGE, Network, Operation
 from ..task import AUXILIARY_WEIGHT, LEARNING_RATE, MOMENTUM, Task
 
-__all__ = ["prepare", "versions"]
+__all__ = ["prepare", "torch_module", "versions"]
 
 _OVERWRITABLE = {"conv2d", "linear", "batch_norm", "add"}  # their backward does not need their output
 
@@ -35,14 +35,14 @@ def prepare(task: Task, channels_last: bool = False, compiled: bool = False) -> 
     wrap = torch.compile if compiled else lambda module: module
     network = task.network()
     if not task.training:
-        return _Inference(wrap(_module(network, tensors).eval()), images)
+        return _Inference(wrap(torch_module(network, tensors).eval()), images)
     learned = {
         name: t if ".running_" in name or not t.is_floating_point() else torch.nn.Parameter(t)
         for name, t in tensors.items()
     }
-    module = _module(network, learned).train()
+    module = torch_module(network, learned).train()
     has_dropout = network != network.without_dropout()
-    sure = _module(network.without_dropout(), learned).train() if has_dropout else module
+    sure = torch_module(network.without_dropout(), learned).train() if has_dropout else module
     wrapped = wrap(module)
     return _Training(
         wrapped, wrap(sure) if has_dropout else wrapped, module, images, task.labels(), task.probes()
@@ -99,7 +99,7 @@ class _Training:
         return loss
 
 
-def _module(network: Network, tensors: Mapping[str, Any]) -> Any:
+def torch_module(network: Network, tensors: Mapping[str, Any]) -> Any:
     """Return the network as a ``torch.fx.GraphModule`` over these tensors, its outputs a tuple."""
     fx = import_module("torch.fx")
     graph = fx.Graph()
