@@ -261,8 +261,8 @@ def empty(shape: tuple[int, ...], dtype: Any = float) -> Array:
 
 def empty_like(array: Array, dtype: Any = None, shape: tuple[int, ...] | None = None) -> Array:
     """Return a new array of undefined contents, its axes in memory in the order of those of `array`."""
-    shape, order = array.shape if shape is None else shape, _memory_order(array)
-    return cupy.empty([shape[axis] for axis in order], dtype or array.dtype).transpose(_inverse(order))
+    sizes, order = array.shape if shape is None else shape, _memory_order(array)
+    return cupy.empty([sizes[axis] for axis in order], dtype or array.dtype).transpose(_inverse(order))
 
 
 def scratch(purpose: str, shape: tuple[int, ...], dtype: Any) -> Array:
