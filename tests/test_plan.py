@@ -169,6 +169,7 @@ def in_halves(on, x, y, *, seed):
     last = lrn_forward(on, both[1, 1:], 5, out=both[0, :1])
     on.matmul(both[0, 0, 0], x[1, 2].swapaxes(0, 1), product := on.empty((4, 4), x.dtype))
     on.matmul(product, product.swapaxes(0, 1), square := on.empty((4, 4), x.dtype))
+    square[1:3] = 7
     return both[1], last, square, both.reshape(-1)[8:16].reshape(2, 4), x, y[1:]
 
 

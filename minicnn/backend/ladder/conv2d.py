@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ...geometry import Window2d
@@ -242,6 +243,7 @@ def fastest(
     return min(fitting, key=lambda instance: _time(instance, product, device.multiprocessors))
 
 
+@cache
 def instances(name: str) -> list[Instance]:
     """Return what the comment above a kernel lists."""
     found = kernel(name)
