@@ -177,7 +177,9 @@ def _speed() -> Iterator[Figure]:
     launches = _record("launch_overhead")["results"]
     worst, limit = max(row["median_us"]["replayed"] for row in launches["rows"]), launches["limit_us"]
     replayed = "what Python takes to start an operation on a GPU, its launches replayed, the worst of ten"
-    where = "" if any(row["device"] != "no device" for row in launches["rows"]) else ", of Python alone: no GPU"
+    where = (
+        "" if any(row["device"] != "no device" for row in launches["rows"]) else ", of Python alone: no GPU"
+    )
     yield replayed, f"≤ {limit} µs", f"{worst:.1f} µs{where}", worst <= limit
     extra = _record("import_time")["results"]["extra_s"]
     yield "`import minicnn` on top of `import numpy`", "< 0.3 s", f"{extra:.3f} s", extra < 0.3

@@ -33,9 +33,8 @@ PRODUCTS = frozenset({"Conv2d", "ConvTranspose2d", "Linear", "MatMul"})
 WIDE = frozenset({"Exp", "Log", "LogSoftmax", "Mean", "Power", "Softmax", "Sum"})
 """Those that take what is in half precision as float32; of others, functions see to it: ``functional.arguments``."""
 
-_half: ContextVar[Any] = ContextVar(
-    "autocast", default=None
-)  # the dtype of products' factors; None: as they are
+_half: ContextVar[Any] = ContextVar("autocast", default=None)
+"""The dtype that products' factors are cast to; None: they stay as they are."""
 
 
 @contextmanager

@@ -23,10 +23,7 @@ __all__ = ["GradScaler"]
 
 Array = Any
 
-_LARGEST, _SMALLEST = (
-    2.0**126,
-    2.0**-126,
-)  # of the scales that float32 holds with all their digits, as their inverses
+_LARGEST, _SMALLEST = 2.0**126, 2.0**-126  # scales that float32 holds with all digits, and their inverses too
 
 
 class GradScaler:

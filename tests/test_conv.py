@@ -424,7 +424,10 @@ def test_use_forces_an_algorithm(monkeypatch):
             r"bias must have shape \(4,\), one an output channel, got \(3,\)",
         ),
         (lambda x, w: conv.conv2d(x, w, groups=1.5), r"groups must be an int, got 1.5"),
-        (lambda x, w: conv.conv2d([[1.0]], w), r"minicnn computes on NumPy and CuPy arrays, got builtins\.list"),
+        (
+            lambda x, w: conv.conv2d([[1.0]], w),
+            r"minicnn computes on NumPy and CuPy arrays, got builtins\.list",
+        ),
         (lambda x, w: conv.conv2d(x, w[:3, :, :1, :1], out=x), r"conv2d: out must not share memory"),
     ],
 )

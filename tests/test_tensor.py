@@ -143,7 +143,9 @@ def test_comparisons():
 
 
 def test_unknown_device():
-    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda', 'cuda:N' or 'meta', got 'cuda:first'"):
+    with pytest.raises(
+        ValueError, match="device must be 'cpu', 'cuda', 'cuda:N' or 'meta', got 'cuda:first'"
+    ):
         tensor([1.0]).to("cuda:first")
     with pytest.raises(TypeError, match=r"minicnn computes on NumPy and CuPy arrays, got builtins\.list"):
         Tensor([1.0])
