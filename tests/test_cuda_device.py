@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from standin import transfers
+from standin import launches, transfers
 
 import minicnn
 from minicnn import Tensor, backend, data, models, nn, no_grad, optim, tensor, training
@@ -257,6 +257,35 @@ def test_forward_and_backward_must_be_in_one_stream(cuda):
     with cuda.cuda.Stream():
         (w * w).sum().backward()
     np.testing.assert_array_equal(seen(w.grad), [4.0])
+
+
+def test_everything_goes_to_the_current_stream_and_leaves_the_current_device_alone(cuda):
+    model = models.lenet5().to("cuda:1")
+    optimizer = optim.Adam(model.parameters())
+    images, labels = noise(2)
+    x, target = tensor(images, device="cuda:1"), tensor(labels, device="cuda:1")
+    with cuda.cuda.Device(1), cuda.cuda.Stream() as stream:
+        launches.clear()
+        model.loss(model(x), target).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        assert {launch.kind for launch in launches} == {"kernel", "function"}
+        assert {(launch.device, launch.stream) for launch in launches} == {(1, stream.ptr)}
+    launches.clear()
+    model(x).sum().item()
+    assert {launch.device for launch in launches} == {1}
+    assert cuda.cuda.runtime.getDevice() == 0
+
+
+def test_memory_is_that_of_cupys_pool(cuda):
+    pool = cuda.get_default_memory_pool()
+    before = pool.used_bytes()
+    x = tensor(np.zeros((4, 1, 32, 32), np.float32), device="cuda")
+    assert pool.used_bytes() >= before + x.data.nbytes
+    y = F.conv2d(x, tensor(np.zeros((8, 1, 3, 3), np.float32), device="cuda"))
+    assert pool.used_bytes() >= before + x.data.nbytes + y.data.nbytes
+    del x, y
+    assert pool.used_bytes() == before
 
 
 def test_a_batch_of_none(cuda):

@@ -156,12 +156,12 @@ def site(tmp_path, monkeypatch):
     folder.mkdir()
     without_cupy = [path for path in sys.path if not any(Path(path).glob("cupy*"))]
     monkeypatch.setattr(sys, "path", [str(folder), *without_cupy])
-    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setitem(sys.modules, "cupy", None)  # so that it is as it was in the end, whatever a test does
+    monkeypatch.delitem(sys.modules, "cupy")
     monkeypatch.setattr(nvidia_driver, "find", lambda: None)
-    monkeypatch.setattr(gpu_state, "_good", None)
+    monkeypatch.setattr(gpu_state, "_checked", None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    yield folder
-    sys.modules.pop("cupy", None)
+    return folder
 
 
 def install(site: Path, name: str, version: str) -> None:

@@ -502,10 +502,10 @@ def test_one_launcher_for_each_device(cupy, monkeypatch):
     assert cupy_device.launcher() is not found[3]
     cupy_device.launcher.cache_clear()
     monkeypatch.setattr(FakeCupy.cuda, "available", False)
-    with pytest.raises(RuntimeError, match="CuPy finds no GPU it can use"):
+    with pytest.raises(RuntimeError, match="^cuda: "):
         cupy_device.launcher()
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
-    with pytest.raises(RuntimeError, match="CuPy is not installed"):
+    with pytest.raises(RuntimeError, match="^cuda: CuPy is not installed"):
         cupy_device.launcher()
 
 
@@ -514,8 +514,8 @@ def test_no_cupy_no_gpu_and_a_gpu_too_old(cupy, monkeypatch):
     with pytest.raises(RuntimeError, match=r"the kernels need compute capability 7.0, device 0 has 6.1"):
         cupy_device.CupyDevice()
     monkeypatch.setattr(FakeCupy.cuda, "available", False)
-    with pytest.raises(RuntimeError, match="CuPy finds no GPU it can use"):
+    with pytest.raises(RuntimeError, match="^cuda: "):
         cupy_device.CupyDevice()
     monkeypatch.setitem(__import__("sys").modules, "cupy", None)
-    with pytest.raises(RuntimeError, match=r"CuPy is not installed; install minicnn\[cuda12\]"):
+    with pytest.raises(RuntimeError, match="^cuda: CuPy is not installed"):
         cupy_device.CupyDevice()

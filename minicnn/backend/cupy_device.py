@@ -15,13 +15,12 @@ from typing import Any
 
 from .. import cache
 from ..atomic import replacing
-from . import nvrtc
+from . import gpu_state, nvrtc
 from .cuda_source import Kernel
 from .launch import Launcher
 
 __all__ = ["CupyDevice", "cubin", "launcher"]
 
-LEAST_CAPABILITY = 70
 DEFAULT_SHARED = 48 * 1024  # a block gets more only after asking for it
 
 
@@ -37,22 +36,20 @@ class CupyDevice:
     def __init__(self) -> None:
         try:
             import cupy  # pyright: ignore[reportMissingImports]  (an extra)
-        except ImportError as error:
-            raise RuntimeError(
-                "cuda: CuPy is not installed; install minicnn[cuda12] or minicnn[cuda13]"
-            ) from error
-        if not cupy.cuda.is_available():
-            raise RuntimeError(
-                "cuda: CuPy finds no GPU it can use; is there one, and NVIDIA's driver for it?"
-            )
+
+            if not cupy.cuda.is_available():
+                gpu_state.require()
+        except ImportError:
+            gpu_state.require()
+            raise
         self._cupy = cupy
         self._current = cupy.cuda.runtime.getDevice
         self._device = cupy.cuda.Device()
         self.capability = int(self._device.compute_capability)
-        if self.capability < LEAST_CAPABILITY:
+        if self.capability < gpu_state.LEAST_CAPABILITY:
             raise RuntimeError(
-                f"cuda: the kernels need compute capability {LEAST_CAPABILITY / 10}, device {self._device.id} has "
-                f"{self.capability / 10}"
+                f"cuda: the kernels need compute capability {gpu_state.LEAST_CAPABILITY / 10}, device {self._device.id} "
+                f"has {self.capability / 10}"
             )
         attributes = self._device.attributes
         self.multiprocessors: int = attributes["MultiProcessorCount"]

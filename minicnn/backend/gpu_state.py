@@ -44,8 +44,8 @@ _BUILDS = (  # the distributions that bring a package of CuPy's name
     *(f"cupy-rocm-{version}" for version in ("4-0", "4-2", "4-3", "5-0", "7-0", "7-1", "7-14")),
 )
 
-_good: Any = None
-"""The CuPy that has passed."""
+_checked: Any = None
+"""The module ``cupy`` that was found to work."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,12 @@ def require() -> None:
     RuntimeError
         If it does not: one sentence with what is there, the rule, and what mends it.
     """
-    global _good
-    if _good is not None and sys.modules.get("cupy") is _good:
+    global _checked
+    if _checked is not None and sys.modules.get("cupy") is _checked:
         return
     if found := problem(look()):
         raise RuntimeError(f"cuda: {found}")
-    _good = sys.modules["cupy"]
+    _checked = sys.modules["cupy"]
 
 
 def look() -> State:
@@ -142,13 +142,12 @@ def look() -> State:
     >>> state.driver is None or state.driver.version >= (5, 0)
     True
     """
-    driver, builds, cupy = nvidia_driver.find(), _builds(), _cupy()
-    real = bool(driver or builds)  # what the tests take for CuPy needs no libraries
+    driver, builds = nvidia_driver.find(), _builds()
     return State(
         driver=driver,
         builds=builds,
-        cupy=cupy,
-        libraries=_libraries() if real else Libraries(),
+        cupy=_cupy(),
+        libraries=_libraries() if driver or builds else Libraries(),  # of which nobody asks who has neither
         visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
     )
 

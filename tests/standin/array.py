@@ -109,9 +109,9 @@ def indices(key: Any) -> tuple[Any, bool]:
         nonlocal masked
         if part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer, np.bool_)):
             return part
-        if isinstance(part, list):
+        if isinstance(part, (list, np.ndarray)):
             part = np.asarray(part)
-            transferred("to device", part.nbytes, "a list as index")
+            transferred("to device", part.nbytes, "an index of the host's")
         else:
             part = on_device(part)
         masked = masked or part.dtype == bool

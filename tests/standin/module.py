@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from minicnn.backend import cupy_device
+from minicnn.backend import cupy_device, gpu_state
 
 from . import cublas, device, dlpack, kernels, memory, record
 from .array import ndarray
@@ -137,7 +137,10 @@ def installed() -> Iterator[Any]:
     before = {name: sys.modules.get(name) for name in _MODULES}
     sys.modules.update(_MODULES)
     try:
-        with patch.object(cupy_device, "cubin", kernels.cubin):
+        with (
+            patch.object(cupy_device, "cubin", kernels.cubin),
+            patch.object(gpu_state, "_checked", cupy),  # it needs no driver and no library
+        ):
             yield cupy
     finally:
         _forget_minicnn()
