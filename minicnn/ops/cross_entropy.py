@@ -64,7 +64,7 @@ class SoftmaxCrossEntropy(Function):
     def backward(self, g):
         dz, self.dz = self.dz, None
         dz *= self.be.expand_dims(g, 1) if g.ndim else g  # a loss a sample, or one for all
-        return dz, *[None] * (len(self.shapes) - 1)
+        return (dz, None, None)[: len(self.shapes)]
 
 
 def weighted(be, a, log_p):
