@@ -69,6 +69,8 @@ Named = tuple[str, Callable[[], Any]]
 
 _SHARED = ("conv2d", "conv_transpose2d", "linear", "matmul", "batch_norm")  # among threads
 _EXACT = ("definition", "adjoint")  # enough for what is linear in each input
+_AS_HERE = test_cuda_ops.test_output_and_gradients_are_the_cpu_s
+_OF_HALVES = test_cuda_ops.test_of_halves_only_what_is_stored_is_rounded
 _FIXTURES = {"seed": 0}
 _CUT_SMALL = {"small", "pieces"}  # fixtures that do what small_pieces does
 _LEFT_OUT = {"test_examples", "test_drawn_cases"}  # made here, in smaller parts
@@ -110,13 +112,20 @@ def checks() -> Iterator[Named]:
 
 def on_the_device() -> Iterator[Named]:
     """Yield checks of what is not the same on a GPU."""
-    as_here = [
-        (f"{name} on the device", partial(test_cuda_ops.test_output_and_gradients_are_the_cpu_s, name, 0))
-        for name in OPERATIONS
-        if name != "dropout"
-    ]
-    for title, check in (*as_here, *of_tests(test_gpu_fused)):
-        yield title, partial(_within, standin.installed, check)
+    tests = {name: test for name, test in vars(test_gpu_fused).items() if name.startswith("test_")}
+    tests |= {test.__name__: test for test in (_AS_HERE, _OF_HALVES)}
+    for name, test in tests.items():
+        for i, arguments in enumerate(_parameters(test)):
+            yield f"{name} on the device {i}", partial(_on_the_device, test, arguments)
+
+
+def _on_the_device(test: Callable[..., None], arguments: dict[str, Any]) -> None:
+    """Run a test with the fixtures it asks for, and a device to compute on."""
+    wanted = inspect.signature(test).parameters
+    with standin.installed() as cuda, pytest.MonkeyPatch.context() as monkeypatch:
+        noted = test_gpu_fused.noting(monkeypatch)
+        given = {**_FIXTURES, "cuda": cuda, "monkeypatch": monkeypatch, "ran": noted}
+        test(**arguments, **{name: value for name, value in given.items() if name in wanted})
 
 
 def of_case(name: str, entry: Entry, case: Case, properties: Any = PROPERTIES) -> Iterator[Named]:
