@@ -392,15 +392,55 @@ def test_one_value_a_channel_is_no_batch():
         F.batch_norm(x, None, None, training=True)
 
 
-def test_fixed_statistics_of_the_forward_pass_count():
+@pytest.mark.parametrize("learned", [False, True])
+def test_fixed_statistics_of_the_forward_pass_count(learned):
     import cupy
 
     x = Tensor(cupy.ones((2, 3), "float32"), requires_grad=True)
     mean, var = cupy.zeros(3, "float32"), cupy.ones(3, "float32")
-    y = F.batch_norm(x, mean, var, eps=0.0)
+    of_channels = [Tensor(cupy.ones(3, "float32"), requires_grad=True) for _ in range(2 * learned)]
+    y = F.batch_norm(x, mean, var, *of_channels, eps=0.0)
     var[...] = 100.0
     y.backward(cupy.ones((2, 3), "float32"))
     np.testing.assert_array_equal(cupy.asnumpy(x.grad), 1)
+
+
+@pytest.mark.parametrize(
+    ("input", "statistics"),
+    [
+        ("float16", ("float16", "float32")),
+        ("float16", ("float32", "float16")),
+        ("float16", ("float64", "float64")),
+        ("float64", ("float32", "float32")),
+        ("float32", ("float64", "float64")),
+    ],
+)
+def test_other_dtypes_do_not_meet(input, statistics):
+    x, *given = (Tensor(a).to("cuda") for a in (np.ones((2, 3), input), *(np.ones(3, d) for d in statistics)))
+    with pytest.raises(TypeError, match="batch_norm: all arrays must have one dtype, got input"):
+        F.batch_norm(x, *given)
+
+
+# Local response normalisation and softmax
+
+
+def test_whether_the_kernel_takes_a_window_is_asked(monkeypatch, ran):
+    from minicnn.backend import gpu_fused
+
+    asked = []
+    monkeypatch.setattr(gpu_fused, "lrn_takes", lambda x, size: asked.append(size))
+    F.local_response_norm(minicnn.tensor(np.ones((1, 7, 1, 1)), device="cuda"), 5, 2.0)
+    assert asked == [5]
+    assert ran == []
+
+
+@pytest.mark.parametrize("call", [F.softmax, F.log_softmax])
+def test_a_softmax_of_halves_rounds_once(call):
+    x = np.random.default_rng(0).normal(size=(1, 3000)).astype("float16")
+    exact = call(Tensor(x.astype("float64")), 1).numpy()
+    found = call(minicnn.tensor(x, device="cuda"), 1).numpy()
+    assert found.dtype == "float16"
+    assert np.abs(found - exact).max() <= 0.51 * np.spacing(np.abs(exact).max().astype("float16"))
 
 
 # Dropout
@@ -447,6 +487,17 @@ def test_the_plain_formulation_has_the_same_mask(ran):
     assert ran == ["dropout"] * 3  # the mask; forward and backward
     y, _ = dropped(cupy.ones(SHAPE, "float32"), seed=8)
     assert (y != dropped(cupy.ones(SHAPE, "float32"))[0]).any()
+
+
+def test_beyond_the_kernels_limit_the_mask_alone_is_its(ran, monkeypatch):
+    x = like(minicnn.tensor(0.0, device="cuda"), np.ones(SHAPE), "float16").data
+    expected = dropped(x)
+    assert len(ran) == 2
+    monkeypatch.setattr("minicnn.backend.gpu_fused.takes", lambda x: x.dtype == "float32")
+    ran.clear()
+    for one, other in zip(dropped(x), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(ran) == 1
 
 
 def test_each_call_drops_others():

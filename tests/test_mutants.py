@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from emulated import needs_compiler
 
 from minicnn.testing.mutants import OPERATORS, Outcome, Settings, campaign, mutants_of
 from minicnn.testing.mutants.__main__ import main
@@ -392,6 +393,7 @@ def test_what_is_excluded_is_there_and_no_pass(own):
 
 
 @needs_fork
+@needs_compiler  # for those of what only a GPU does
 def test_a_sample_of_the_mutants_is_killed():
     """Which ones depends on the text of the package and of the tests: with each change another 40."""
     texts = sorted([*ROOT.glob("minicnn/**/*.py"), *ROOT.glob("tests/*.py")])
