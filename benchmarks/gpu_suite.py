@@ -36,10 +36,8 @@ from kernel_speed.worker import Unavailable, Worker, compile_ahead
 
 BUDGET = 510  # seconds
 PARTS = ("tests", "sanitizer", "checks", "networks", "ladder")
-PROGRAMS, LADDER = (
-    0.3,
-    0.12,
-)  # of the budget: what tests and sanitizer take at most, what the ladder gets at least
+PROGRAMS = 0.3  # of the budget, at most: the tests and the sanitizer
+LADDER = 0.12  # of the budget, at least
 PATIENCE = 120  # seconds after which a row is given up: choosing algorithms for a whole network takes a while
 CPU_THREADS = 2
 
@@ -121,13 +119,10 @@ class Suite:
         if not self.path.exists():
             raise Unavailable(f"--resume: there is no record {self.path}")
         earlier = json.loads(self.path.read_text())
-        found, now = (
-            _what_must_agree(earlier),
-            _what_must_agree(record.record_of(self.results, "", None, self.versions)),
-        )
-        for name in now:
-            if found.get(name) != now[name]:
-                raise Unavailable(f"--resume: the record is of {name} {found.get(name)}, this is {now[name]}")
+        found = _what_must_agree(earlier)
+        for name, now in _what_must_agree(record.record_of(self.results, "", None, self.versions)).items():
+            if found.get(name) != now:
+                raise Unavailable(f"--resume: the record is of {name} {found.get(name)}, this is {now}")
         for part in ("tests", "sanitizer", "programs"):
             self.results[part] = [row for row in earlier["results"][part] if row["status"] != NO_TIME]
         for part in ("rows", "missing"):

@@ -251,7 +251,7 @@ def _between(op: str, name: str, value: Any, low: float, high: float) -> float:
 
 def _unscale(grads: list[Array], inverse: float) -> bool:
     """Multiply all arrays by one factor, in place; return whether one of their elements was infinite or NaN."""
-    be = backend.of(*grads)
+    be = backend.of(*grads, op="GradScaler.unscale_")
     with be.running("GradScaler.unscale_", *grads):
         # 0 · g is 0 or NaN, in any dtype, and so is a sum of such.
         wrong = be.concatenate([(grad * 0).sum().reshape(1) for grad in grads]).sum()

@@ -16,6 +16,7 @@ visiting pass, any depth.
 
 from __future__ import annotations
 
+import copy
 import heapq
 import itertools
 import threading
@@ -230,8 +231,10 @@ class Tensor:
                         f"{self.shape}; pass gradient="
                     )
                 return be.broadcast_to(be.asarray(1, dtype=self.dtype), self.shape)
-            array = gradient.data if isinstance(gradient, Tensor) else be.asarray(gradient)
-            backend.of(self.data, array)
+            array = gradient.data if isinstance(gradient, Tensor) else gradient
+            if hasattr(array, "dtype"):
+                backend.of(self.data, array, op="backward")
+            array = be.asarray(array)
             if array.shape != self.shape:
                 raise ValueError(
                     f"backward: gradient must have the tensor's shape {self.shape}, got {array.shape}"
@@ -281,7 +284,10 @@ class Tensor:
             dtype = be.result_type(target)
         except TypeError:
             raise ValueError(f"to: expected a device such as 'cpu' or a dtype, got {target!r}") from None
-        return _apply("astype", (self,), dtype) if be.is_float(dtype) else Tensor(self.data.astype(dtype))
+        if be.is_float(dtype):
+            return _apply("astype", (self,), dtype)
+        with backend.on(self.device):
+            return Tensor(self.data.astype(dtype))
 
     def cpu(self) -> Tensor:
         """Return this tensor in host memory."""
@@ -309,6 +315,13 @@ class Tensor:
         body = repr(self.data).removeprefix("array").removeprefix("(").removesuffix(")")
         device = f", device='{self.device}'" if self.device.startswith("cuda") else ""
         return f"tensor({body}{device}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        twin.creator = copy.deepcopy(self.creator, memo)
+        twin.data, twin.grad = _copied(self.data, memo), _copied(self.grad, memo)
+        return twin
 
     def __len__(self) -> int:
         return len(self.data)
@@ -482,7 +495,7 @@ def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_
     dtype('int64')
     """
     source, device = backend.placed(data.data if isinstance(data, Tensor) else data, device)
-    with backend.on(device) as be:
+    with backend.on(device) as be, be.running("tensor"):
         array = be.asarray(source, dtype=dtype).copy()
         if array.dtype.kind not in "biu" and not be.is_float(array.dtype):
             raise TypeError(f"tensor: data must be real numbers, got dtype {array.dtype}")
@@ -563,13 +576,14 @@ class Function:
         self.number = next(_numbers)
         tensors = _as_tensors(inputs)
         arrays = [t.data for t in tensors]
-        self.be = backend.of(*arrays)
+        try:
+            self.be = backend.of(*arrays)
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
         self.shapes = tuple([a.shape for a in arrays])  # lists on the way: generators take twice the time
         self.dtypes = tuple([a.dtype for a in arrays])
         self.needs = tuple([t._requires_grad and _mode.grad for t in tensors])
-        here = (
-            self.be is backend.cpu
-        )  # where each operation takes microseconds, and finding its name is one of them
+        here = self.be is backend.cpu  # where all of it takes microseconds, and finding the name is one
         with self.be.silent() if here else self.be.running(self.name, *arrays):
             run, arrays = self.forward, arrays if here else cast(self.name, arrays)
             y = observed("forward", self, run, *arrays) if current.observers else run(*arrays)
@@ -622,7 +636,8 @@ class Function:
 def _walk(root: Tensor, g: Array) -> None:
     """Carry g = ∂L/∂root back to the leaves, youngest Function first."""
     grads = _Gradients()
-    grads.add(root.creator or root, g, fresh=False)
+    with backend.running("backward", g):
+        grads.add(root.creator or root, g, fresh=False)
     while grads.pending:
         _step(grads, *grads.pop_youngest())
 
@@ -698,7 +713,9 @@ class _Gradients:
 def _accumulate_leaf(leaf: Tensor, dx: Array, fresh: bool) -> None:
     if leaf.grad is None:
         leaf.grad = dx if fresh and not backend.of(dx).may_share_memory(dx, leaf.data) else dx.copy("K")
-    elif backend.of(dx).may_share_memory(dx, leaf.grad):  # the caller's gradient may be this one, transposed
+        return
+    be = backend.of(dx, leaf.grad, op="backward")
+    if be.may_share_memory(dx, leaf.grad):  # the caller's gradient may be this one, transposed
         leaf.grad += dx
     else:
         _add_to(leaf.grad, dx)
@@ -707,6 +724,14 @@ def _accumulate_leaf(leaf: Tensor, dx: Array, fresh: bool) -> None:
 def _add_to(sum: Array, dx: Array) -> None:
     be = backend.of(dx)
     be.in_pieces(lambda dx, sum: be.add(sum, dx, out=sum), dx, sum)  # which the threads share
+
+
+def _copied(array: Array | None, memo: dict[int, Any]) -> Array | None:
+    """Return a copy on the array's device, laid out in memory as it is: CuPy's own deep copies are in C order."""
+    if array is not None and id(array) not in memo:
+        with backend.running("deepcopy", array):
+            memo[id(array)] = array.copy("K")
+    return memo.get(id(array))
 
 
 def _apply(operator: str, tensors: tuple[Any, ...], *parameters: Any) -> Tensor:
@@ -729,6 +754,9 @@ def _as_tensors(values: Sequence[Any]) -> list[Tensor]:
 
 def _wrap(value: Any, met: Tensor | None) -> Tensor:
     if met is None or not isinstance(value, (int, float)):
+        if met is not None and hasattr(value, "dtype") and not hasattr(value, "__setitem__"):
+            # One of NumPy's numbers: it keeps its dtype, and is on any device.
+            return Tensor(backend.of(met.data).number(value, value.dtype, met.data))
         return Tensor(value) if hasattr(value, "dtype") else tensor(value)
     be = backend.of(met.data)
     kinds = "biuf"  # bool, ints, floats: a number of a later kind than the tensor's keeps its own
@@ -748,6 +776,8 @@ _COMPARISONS = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 
 def _compared(symbol: str, x: Tensor, other: Any) -> Tensor:
     value = other.data if isinstance(other, Tensor) else other
+    if getattr(value, "shape", ()):  # arrays; NumPy's numbers are on any device
+        backend.of(x.data, value, op="comparison")
     try:
         with backend.running("comparison", x.data):
             return Tensor(backend.of(x.data).asarray(_COMPARISONS[symbol](x.data, value)))

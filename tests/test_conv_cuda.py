@@ -151,6 +151,20 @@ def test_one_number_of_halves_is_summed_in_float32(cuda, monkeypatch):
     assert dtypes == [np.float32] * 3
 
 
+@pytest.mark.parametrize("dtype", [np.float16, BFLOAT16], ids=str)
+def test_stacks_of_halves_are_multiplied_in_float32(cuda, monkeypatch, dtype):
+    """CuPy has no product of stacks of bfloat16."""
+    from minicnn.backend import gpu_matmul
+
+    dtypes = []
+    product = cuda.matmul
+    monkeypatch.setattr(cuda, "matmul", lambda a, b: dtypes.append(a.dtype) or product(a, b))
+    a = cuda.ones((2, 3, 3), dtype)
+    for one, other in ((a, a), (a, a[0]), (a[0], a), (a[0, 0], a)):
+        assert gpu_matmul.matmul(one, other).dtype == dtype
+    assert dtypes == [np.float32] * 4
+
+
 def test_halves_on_a_gpu_without_products_of_them(cuda, monkeypatch):
     from minicnn.backend import gpu_matmul
 
@@ -456,7 +470,9 @@ def test_the_file_is_merged_with_another_processs(cuda, timed, tmp_path, monkeyp
     assert not list(tmp_path.glob("minicnn/.*"))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"choices": {}}', "\0\0"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"choices": {}}', "\0\0", pytest.param("[" * 100_000, id="deep")]
+)
 def test_a_damaged_file_is_ignored_and_said_once(cuda, timed, tmp_path, monkeypatch, text):
     chosen(cuda)
     asked = len(timed.asked)
@@ -553,6 +569,33 @@ def test_float64_beyond_32_bits_is_unfolded(cuda):
     for images, expected in ((2**16, "implicit_gemm_v4"), (2**20, "im2col")):
         problem = Problem((images, 16, 16, 16), 16, window, dtype=np.dtype("float64"))
         assert name_of(choice.choose("auto", problem, "forward", cuda.empty(1))) == expected
+
+
+def test_a_kept_choice_that_cannot_do_it_is_measured_anew(cuda, timed, tmp_path, monkeypatch):
+    """As the rules of the kernels' host side may change with minicnn."""
+    timed["direct"] = 0.5
+    chosen(cuda, "1x1")
+    kept = json.loads(cache_file(tmp_path).read_text())
+    forget(monkeypatch)
+    kept["choices"] = dict.fromkeys(kept["choices"], "winograd_2x2")
+    cache_file(tmp_path).write_text(json.dumps(kept))
+    assert chosen(cuda, "1x1") == "direct"
+    assert set(json.loads(cache_file(tmp_path).read_text())["choices"].values()) == {"direct"}
+
+
+@pytest.mark.parametrize("value", ["off", "2", "false"])
+def test_an_environment_variable_with_another_value(cuda, timed, monkeypatch, value):
+    monkeypatch.setenv("MINICNN_AUTOTUNE", value)
+    with pytest.raises(ValueError, match=f"MINICNN_AUTOTUNE must be 0 or 1, got '{value}'"):
+        chosen(cuda)
+    with conv.autotune(False):
+        chosen(cuda)
+
+
+@pytest.mark.parametrize("source", [[1], 5, {"a": "fft"}, {3: "im2col"}, {"choices": 7}], ids=str)
+def test_what_are_no_choices_to_pin(source):
+    with pytest.raises(ValueError, match=r"pin: .* has no choices: "):
+        conv.pin(source)
 
 
 def test_pinned_choices_are_not_measured(cuda, timed, tmp_path, monkeypatch):

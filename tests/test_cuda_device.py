@@ -48,6 +48,47 @@ def loss_curve(device, steps, optimizer, batch=12):
     return losses
 
 
+# Sums
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 4, 5), (3, 35, 41, 50), (2, 3, 2050), (2, 3, 2, 3, 4), (2, 3), (0, 3, 4, 5)]
+)
+def test_a_channel_s_sum_is_rounded_once(cuda, dtype, shape):
+    """The pixels are ones, and no half is 6150, 4100, or an odd number of thousands."""
+    x = cuda.ones(shape, dtype)
+    launches.clear()
+    found = gpu().channel_sum(x)
+    kernels = [launch.name for launch in launches if launch.kind == "kernel"]
+    assert any("conv2d_backward_bias" in name for name in kernels) == (x.ndim > 2 and x.size > 0)
+    assert found.dtype == x.dtype
+    count = np.float32(x.size // shape[1])
+    assert seen(found).tolist() == [float(count.astype(found.dtype))] * shape[1]
+
+
+# Elements
+
+
+def test_elementwise_work_goes_through_images_in_the_order_of_memory():
+    """As CuPy does not by itself: its threads follow the axes."""
+    be, pieces = gpu(), []
+    images = be.full_images(2, 3, 4, 5, np.float32, 1.0)
+    bias = be.arange(3, dtype=np.float32)
+    y = be.in_pieces(
+        lambda *arrays: (pieces.append(arrays), be.add(*arrays[:2], out=arrays[2])),
+        images,
+        bias,
+        be.empty_like(images),
+    )
+    assert all(array.flags.c_contiguous for array in pieces[0])
+    assert seen(y).transpose(0, 2, 3, 1).reshape(-1, 3).tolist() == [[1, 2, 3]] * 40
+    rows = be.zeros((2, 3, 4, 5), np.float32)
+    for given, options in (((rows, bias, rows), {}), ((images, bias, y), {"whole": 1})):
+        be.in_pieces(lambda *arrays: pieces.append(arrays), *given, **options)
+        assert [array.shape for array in pieces[-1]] == [(2, 3, 4, 5), (3, 1, 1), (2, 3, 4, 5)]
+
+
 # Moving
 
 
@@ -182,35 +223,59 @@ def test_every_optimiser_moves_as_on_the_cpu(rule):
     for device in ("cpu", "cuda"):
         p = tensor(np.random.default_rng(0).normal(size=(3, 4, 3, 2)), device=device, requires_grad=True)
         optimizer = rule([p])
+        transfers.clear()
         for _ in range(3):
             optimizer.zero_grad()
             (p * p * p).sum().backward()
             optimizer.step()
+        assert transfers == []
         ends.append(seen(p))
     np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12)
 
 
 NETWORKS = {
-    "lenet5": (models.lenet5, {}),
-    "alexnet": (models.alexnet, {}),
-    "vgg11_bn": (models.vgg11_bn, {}),
-    "nin": (models.nin, {}),
-    "googlenet": (models.googlenet, {}),
-    "inception_v2": (models.inception_v2, {}),
-    "inception_v3": (models.inception_v3, {}),
-    "inception_v4": (models.inception_v4, {}),
-    "resnet18": (models.resnet18, {}),
-    "resnet_cifar": (models.resnet_cifar, {"depth": 8}),
-    "preact_resnet_cifar": (models.preact_resnet_cifar, {"depth": 11}),
+    "lenet5": (64, {}),
+    "lenet5 paper": (1, {"variant": "paper"}),
+    "lenet5 d2l": (64, {"variant": "d2l"}),
+    "alexnet": (64, {}),
+    "alexnet paper": (16, {"variant": "paper"}),
+    "vgg11_bn": (64, {}),
+    "nin": (64, {}),
+    "googlenet": (64, {}),
+    "googlenet paper": (64, {"variant": "paper"}),
+    "inception_v2": (64, {}),
+    "inception_v3": (64, {}),
+    "inception_v4": (64, {}),
+    "inception_resnet_v2": (32, {}),
+    "plain18": (64, {}),
+    "resnet18": (64, {}),
+    "resnet_cifar": (64, {"depth": 8}),
+    "preact_resnet18": (16, {}),
+    "preact_resnet_cifar": (64, {"depth": 11}),
 }
+"""By what to divide the channels of each, and its options."""
+
+
+def network(name):
+    return models.get_model(name.split()[0], **NETWORKS[name][1])
+
+
+def test_every_kind_of_network_is_here():
+    with minicnn.device("meta"):
+        here = {type(network(name)) for name in NETWORKS}
+        others = set(models.list_models()) - {name.split()[0] for name in NETWORKS}
+        assert {type(models.get_model(name)) for name in others} <= here
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_networks_answer_and_gradients_are_the_cpus(name):
-    build, options = NETWORKS[name]
-    with minicnn.device("meta"):
-        model = build(**options)
-    model = slim(model, 64, num_classes=3, generator=np.random.default_rng(1)).eval()
+    divisor, _ = NETWORKS[name]
+    minicnn.manual_seed(0)
+    with minicnn.device("cpu" if divisor == 1 else "meta"):
+        model = network(name)
+    if divisor > 1:
+        model = slim(model, divisor, num_classes=3, generator=np.random.default_rng(1))
+    model.eval()
     x = np.random.default_rng(2).normal(size=(1, *model.input_shape)).astype(np.float32)
     found = []
     for device in ("cpu", "cuda"):
@@ -243,6 +308,8 @@ def test_out_of_memory_says_how_much_and_the_step_can_be_tried_smaller(cuda):
         MemoryError, match=r"^\w+: cuda:0 is out of memory: .*[0-9,]+ bytes.*holds [0-9,]+ bytes, "
     ):
         step(64)
+    with pytest.raises(MemoryError, match=r"^tensor: cuda:0 is out of memory"):
+        tensor(np.zeros(1 << 20, np.float32), device="cuda")
     assert step(2) == pytest.approx(expected)
 
 

@@ -20,6 +20,8 @@ from typing import Any
 import ml_dtypes  # noqa: F401  (which tells NumPy of bfloat16)
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from operations import OPERATIONS
 from standin import transfers
 from test_ops import functions, properties_of
@@ -34,9 +36,7 @@ pytestmark = pytest.mark.usefixtures("cuda")
 
 MEANINGLESS = {"threads", "poisoned"}
 ELSEWHERE = {("dropout", "definition")}  # drawn by another generator than the CPU's: test_cuda_dropout.py
-DIFFERENCES = (
-    6  # examples of an operation whose gradients are compared with differences too, and not only the CPU's
-)
+DIFFERENCES = 6  # examples of an operation whose gradients are compared with differences too
 
 watchers: list[Callable[[Any, np.ndarray], None]] = []
 """Called with each array that is put on the device, and its values."""
@@ -217,13 +217,28 @@ def scale(expected: np.ndarray) -> float:
     return max(np.abs(expected[np.isfinite(expected)]).max(initial=0), 1)
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "dropout"])
+def hold_to_the_cpu_s(name: str, case: Case, seed: int, example: str = "") -> None:
+    """Demand the CPU's output and gradients, both of float64."""
+    there, here = operation_on_device(name, case, seed), OPERATIONS[name].operation(case, seed)
+    for found, expected in zip(there.run(case), here.run(case), strict=True):
+        tolerance = 1e-12 * here.condition * scale(expected)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=example)
+
+
+COMPARED = [name for name in OPERATIONS if name != "dropout"]
+
+
+@pytest.mark.parametrize("name", COMPARED)
 def test_output_and_gradients_are_the_cpu_s(name, seed):
     for example, case in OPERATIONS[name].examples.items():
-        there, here = operation_on_device(name, case, seed), OPERATIONS[name].operation(case, seed)
-        for found, expected in zip(there.run(case), here.run(case), strict=True):
-            tolerance = 1e-12 * here.condition * scale(expected)
-            np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance, err_msg=example)
+        hold_to_the_cpu_s(name, case, seed, example)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+@settings(max_examples=30)
+@given(data=st.data(), draw_seed=st.integers(0, 2**16))
+def test_and_so_they_are_of_drawn_cases(name, seed, data, draw_seed):
+    hold_to_the_cpu_s(name, data.draw(OPERATIONS[name].cases, label="case"), seed + draw_seed)
 
 
 ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -284,7 +299,7 @@ def test_every_function_runs_there_forward_and_back():
 
 ALLOWED = {
     # The list is in host memory; an array of the device's would do without.
-    ("getitem", "twice"): {"to device: a list as index"},
+    ("getitem", "twice"): {"to device: an index of the host's"},
     # The result's shape depends on it.
     ("getitem", "mask"): {"to host: how many a mask chooses"},
 }

@@ -21,6 +21,7 @@ from emulated import needs_compiler
 
 from minicnn import functional, nn
 from minicnn.bench import MODELS
+from minicnn.bench.task import loss_of
 from minicnn.models import registry
 from minicnn.models.classifier import Classifier
 
@@ -740,7 +741,7 @@ def test_the_sanitizers_convolutions_have_padding_and_more_than_one_tile():
 def test_auxiliary_heads_count_in_part():
     one, two, three = np.float64(1), np.float64(2), np.float64(3)
     for output, loss in ((one, 10), ((one, two, three), 10 + 0.3 * 20 + 0.3 * 30)):
-        assert subjects.loss_of(output, 10, lambda scores, labels: scores * labels) == pytest.approx(loss)
+        assert loss_of(output, 10, lambda scores, labels: scores * labels) == pytest.approx(loss)
 
 
 def test_pytorch_computes_what_minicnn_does():

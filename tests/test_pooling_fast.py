@@ -520,3 +520,12 @@ def test_gradients_go_back_some_images_a_task(give, window, image_bytes):
             give(g, choice, window, dx)
         assert counts == [tasks]
         assert dx.sum() == g.sum()
+
+
+def test_windows_in_one_column_have_divisors_of_their_own():
+    """Of the three windows of 4×4 over 4×2 pixels the middle one sees 8 of them, the others 6."""
+    x = Tensor(np.arange(8.0).reshape(1, 1, 4, 2), requires_grad=True)
+    y = minicnn.functional.avg_pool2d(x, 4, stride=1, padding=1, count_include_pad=False)
+    y.backward(np.array([1.0, 2.0, 3.0]).reshape(y.shape))
+    expected = np.array([1 / 6 + 2 / 8, 1 / 6 + 2 / 8 + 3 / 6, 1 / 6 + 2 / 8 + 3 / 6, 2 / 8 + 3 / 6])
+    np.testing.assert_allclose(x.grad, np.repeat(expected, 2).reshape(x.shape), rtol=1e-12)

@@ -19,9 +19,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if (
-        report.when != "call" and report.passed
-    ):  # of a test's three phases: those that went wrong, and the middle one
+    if report.passed and report.when != "call":  # what comes before a test and after it only if it went wrong
         return
     lines = report.longreprtext.strip().splitlines() if report.failed else []
     end = {"test": report.nodeid, "outcome": report.outcome, "why": lines[-1] if lines else ""}

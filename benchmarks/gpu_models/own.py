@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 import minicnn
-from minicnn import Tensor, nn, no_grad, optim, tensor
+from minicnn import Tensor, no_grad, optim, tensor
 from minicnn import functional as F
-from minicnn.bench.task import LEARNING_RATE, MOMENTUM, channels_last
+from minicnn.bench.task import LEARNING_RATE, MOMENTUM, channels_last, loss_of, without_dropout
 
-from .subjects import Subject, loss_of
+from .subjects import Subject
 
 AUTOCAST = {"tf32": "tf32", "bf16": "bfloat16"}
 
@@ -58,7 +58,8 @@ class Minicnn:
         """Return what is compared: scores, or the loss without dropout and the gradients of the probes."""
         if not self.training:
             return {"scores": self._scores(unit).numpy()}
-        loss = self._without_dropout(unit)
+        with without_dropout(self.model):
+            loss = self._backward(unit)
         parameters = dict(self.model.named_parameters())
         gradients = {name: Tensor(parameters[name].grad).numpy() for name in self.probes}
         return {"loss": loss.numpy()} | gradients
@@ -66,16 +67,6 @@ class Minicnn:
     def _scores(self, unit: str) -> Tensor:
         with no_grad(), arithmetic(unit):
             return self.model(self.images)
-
-    def _without_dropout(self, unit: str) -> Tensor:
-        dropouts = [module for module in self.model.modules() if isinstance(module, nn.Dropout)]
-        before = [dropout.p for dropout in dropouts]
-        for dropout in dropouts:
-            dropout.p = 0.0
-        loss = self._backward(unit)
-        for dropout, p in zip(dropouts, before, strict=True):
-            dropout.p = p
-        return loss
 
     def _backward(self, unit: str) -> Tensor:
         self.optimizer.zero_grad()

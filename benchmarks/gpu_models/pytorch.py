@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.bench.peers.pytorch import torch_module as module_of  # the graph of `minicnn bench peers`
-from minicnn.bench.task import LEARNING_RATE, MOMENTUM
+from minicnn.bench.peers.pytorch import torch_module  # as `minicnn bench peers` has it
+from minicnn.bench.task import LEARNING_RATE, MOMENTUM, loss_of
 
-from .subjects import Subject, loss_of
+from .subjects import Subject
 
 
 class Pytorch:
@@ -43,8 +43,8 @@ class Pytorch:
         if self.training:
             tensors |= {name: torch.nn.Parameter(tensors[name]) for name in learned}
         network = subject.descriptions[mode]
-        self.module = module_of(network, tensors).train(self.training)
-        self.sure = module_of(network.without_dropout(), tensors).train(self.training)
+        self.module = torch_module(network, tensors).train(self.training)
+        self.sure = torch_module(network.without_dropout(), tensors).train(self.training)
         self.parameters = {name: tensors[name] for name in learned}
         if self.training:
             self.optimizer = torch.optim.SGD(

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from minicnn import manual_seed, models, no_grad
 from minicnn.bench import MODELS, Network, describe
-from minicnn.bench.task import AUXILIARY_WEIGHT, settle
+from minicnn.bench.task import settle
 from minicnn.tensor import Tensor
 
 MOST = 128  # images
 FOR_STATISTICS = 8  # images that running statistics are taken from
-PROBES, LARGEST_PROBE = (
-    6,
-    1 << 22,
-)  # parameters whose gradients are compared, and the numbers each has at most
+PROBES = 6  # parameters whose gradients are compared
+LARGEST_PROBE = 1 << 22  # numbers that each of them has at most
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,3 @@ def subject(name: str) -> Subject:
     inference = descriptions["inference"]
     (classes,) = inference.shapes()[inference.outputs[0]]
     return Subject(descriptions, model, images, rng.integers(0, classes, MOST))
-
-
-def loss_of(output: Any, labels: Any, cross_entropy: Callable[[Any, Any], Any]) -> Any:
-    """Return the loss of the scores and, in part, of the auxiliary heads; of tensors of any library."""
-    scores, *heads = output if isinstance(output, tuple) else (output,)
-    parts = (AUXILIARY_WEIGHT * cross_entropy(head, labels) for head in heads)
-    return sum(parts, cross_entropy(scores, labels))

@@ -29,8 +29,14 @@ _default: ContextVar[str] = ContextVar("device", default="cpu")
 is_float = cpu.is_float
 
 
-def of(*arrays: Array) -> Any:
+def of(*arrays: Array, op: str = "") -> Any:
     """Return the backend that all these arrays belong to.
+
+    Parameters
+    ----------
+    *arrays : arrays
+    op : str, optional
+        What is to be done with them, for the error message.
 
     Raises
     ------
@@ -45,23 +51,27 @@ def of(*arrays: Array) -> Any:
     """
     for array in arrays:
         if type(array) is not cpu.Array:  # it nearly always is, and every operation asks
-            return _of_others(arrays)
+            return _of_others(arrays, op)
     return cpu
 
 
-def _of_others(arrays: tuple[Array, ...]) -> Any:
+def _of_others(arrays: tuple[Array, ...], op: str) -> Any:
     be = _of_one(arrays[0])
     place = be.place(arrays[0])
     for array in arrays[1:]:
         if _of_one(array) is not be or be.place(array) != place:
             names = sorted({_of_one(one).device_of(one) for one in arrays}, reverse=True)
             raise TypeError(
-                f"the arrays must be on one device, got some on {' and some on '.join(map(repr, names))}"
+                f"{op}{': ' * bool(op)}the arrays must be on one device, got some on "
+                f"{' and some on '.join(map(repr, names))}"
             )
     return be
 
 
 def _of_one(array: Array) -> Any:
+    known = globals().get("gpu")  # where its import puts it: to import it anew takes twice as long
+    if known is not None and type(array) is known.Array:
+        return known
     if meta.is_array(array):
         return meta
     if cpu.is_array(array):
@@ -176,7 +186,7 @@ def running(op: str, *arrays: Array) -> AbstractContextManager[Any]:
     the current one, and what does not fit into its memory raises MemoryError, with `op`, what was asked for and what
     there is.
     """
-    return of(*arrays).running(op, *arrays)
+    return of(*arrays, op=op).running(op, *arrays)
 
 
 def is_device(name: Any) -> bool:

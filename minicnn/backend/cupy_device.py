@@ -48,8 +48,8 @@ class CupyDevice:
         self.capability = int(self._device.compute_capability)
         if self.capability < gpu_state.LEAST_CAPABILITY:
             raise RuntimeError(
-                f"cuda: the kernels need compute capability {gpu_state.LEAST_CAPABILITY / 10}, device {self._device.id} "
-                f"has {self.capability / 10}"
+                f"cuda: the kernels need compute capability {gpu_state.LEAST_CAPABILITY / 10}, device "
+                f"{self._device.id} has {self.capability / 10}"
             )
         attributes = self._device.attributes
         self.multiprocessors: int = attributes["MultiProcessorCount"]

@@ -305,11 +305,14 @@ def where(condition: Array, a: Any, b: Any) -> Array:
 
 
 def clip(x: Array, low: Any, high: Any) -> Array:
-    """Limit each element to [low, high]; None is no limit.  CuPy's knows no bfloat16."""
+    """Limit each element to [low, high]; None is no limit.
+
+    CuPy's knows no bfloat16, and of one beside a number of Python's it makes float32.
+    """
     if x.dtype.name != "bfloat16":
         return cupy.clip(x, low, high)
-    x = x if low is None else maximum(x, low)
-    return x if high is None else minimum(x, high)
+    clipped = x if low is None else maximum(x, low)
+    return (clipped if high is None else minimum(clipped, high)).astype(x.dtype, copy=False)
 
 
 def concatenate(arrays: Iterable[Array], axis: int = 0) -> Array:
@@ -342,14 +345,26 @@ def add_at(array: Array, index: Any, values: Array) -> None:
 
 
 def in_pieces(step: Callable[..., object], *arrays: Array, whole: int | None = None) -> Array:
-    """Call ``step(*arrays)`` on the whole arrays, (C,) ones made to broadcast, and return the last."""
+    """Call ``step(*arrays)`` on the whole arrays, (C,) ones made to broadcast, and return the last.
+
+    CuPy's threads take elements in the order of the axes, however these lie in memory, and threads beside each other
+    are to take what lies there beside each other.  So where no axis is to stay `whole`, images get the channels last.
+    """
     last = arrays[-1]
-    step(*(_per_channel(array, last.ndim) for array in arrays))
+    if whole is None and last.ndim > 2 and not last.flags.c_contiguous:
+        step(*(_channels_last(array) if array.ndim > 1 else array for array in arrays))
+    else:
+        step(*(_per_channel(array, last.ndim) for array in arrays))
     return last
 
 
 def channel_sum(x: Array) -> Array:
-    """Sum x (N, C, …) over all axes but the second, to (C,)."""
+    """Sum x (N, C, …) over all axes but the second, to (C,); of halves in float32.
+
+    CuPy has one block of threads for some 32 sums, however long they are, and a GPU has room for hundreds of blocks.
+    """
+    if x.ndim > 2 and fused.takes(x):
+        return fused.channel_sum(x)
     return x.sum(axis=(0, *range(2, x.ndim)))
 
 
@@ -364,6 +379,11 @@ def channel_moments(x: Array) -> tuple[Array, Array]:
     count, x = x.size // x.shape[1], x.astype(sums_dtype(x.dtype), copy=False)
     mean = channel_sum(x) / count
     return mean, channel_sum(square(x - _per_channel(mean, x.ndim))) / count
+
+
+def _channels_last(array: Array) -> Array:
+    """View an array (N, C, …) as (N, …, C)."""
+    return array.transpose(0, *range(2, array.ndim), 1)
 
 
 def _per_channel(array: Array, ndim: int) -> Array:

@@ -23,6 +23,7 @@ from .gpu_rows import channels, is_packed, packed, rows
 from .ladder.arguments import sums_dtype
 from .ladder.batch_norm import batch_norm_backward as _batch_norm_backward
 from .ladder.batch_norm import batch_norm_forward, batch_norm_inference
+from .ladder.conv2d_backward_weight import conv2d_backward_bias
 from .ladder.dropout import dropout as _dropout
 from .ladder.lrn import lrn_backward as _lrn_backward
 from .ladder.lrn import lrn_forward
@@ -33,6 +34,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_fixed",
+    "channel_sum",
     "cross_entropy_takes",
     "dropout",
     "lrn",
@@ -155,6 +157,14 @@ def batch_norm_backward(
 def _of_channels(x: Array, *arrays: Array) -> list[Array]:
     """Return arrays (C,) in the dtype that the kernels have them in beside x."""
     return [packed(array, sums_dtype(x.dtype)) for array in arrays]
+
+
+# Sums of channels
+
+
+def channel_sum(x: Array) -> Array:
+    """Sum x (N, C, …) over all axes but the second, to (C,), as a convolution's bias needs it."""
+    return launcher().run(conv2d_backward_bias, _images(rows(x)))
 
 
 # Dropout

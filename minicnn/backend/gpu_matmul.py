@@ -1,8 +1,9 @@
 """The matrix product on the GPU: cuBLAS's, through CuPy, at the precision that is allowed.
 
-CuPy lets cuBLAS add products of float16 and bfloat16 up in float32, but for two cases, which are computed in float32
-here and rounded at the end: a result of a single number, for which CuPy has a sum in the arrays' own type, and GPUs
-whose cuBLAS has no such product.
+CuPy lets cuBLAS add products of float16 and bfloat16 up in float32, but for three cases, which are computed in float32
+here and rounded at the end: a result of a single number, for which CuPy has a sum in the arrays' own type; stacks of
+matrices, which CuPy copies to float32 where they are of float16, and refuses where they are of bfloat16; and GPUs whose
+cuBLAS has no such product.
 
 cuBLAS rounds factors of type float32 to TF32 if its handle says so.  CuPy has a handle for each thread and GPU, so what
 one thread allows no other is given.
@@ -51,8 +52,9 @@ def _in_float32(a: Array, b: Array) -> bool:
     least = LEAST_CAPABILITY.get(a.dtype.name)
     if least is None:
         return False
-    one_number = max(a.ndim, b.ndim) < 3 and a.size == b.size == a.shape[-1]
-    return one_number or launcher().device.capability < least
+    stacks = max(a.ndim, b.ndim) > 2
+    one_number = a.size == b.size == a.shape[-1]
+    return stacks or one_number or launcher().device.capability < least
 
 
 def as_allowed(array: Array) -> AbstractContextManager[None]:

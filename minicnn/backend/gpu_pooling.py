@@ -15,7 +15,7 @@ from ..geometry import Window2d
 from .cupy_device import launcher
 from .gpu_fused import MOST
 from .gpu_fused import takes as _takes
-from .gpu_rows import channels, rows
+from .gpu_rows import channels, rows, shape_last
 from .ladder import pool
 
 __all__ = [
@@ -31,9 +31,7 @@ __all__ = [
 Array = Any
 
 MOST_SAMPLES = 2**31 - 1  # of a window: kernels number them with an int
-PADDED = (
-    8  # blocks that are patches have less than twice the threads along each of rows, columns and channels
-)
+PADDED = 8  # blocks that are patches have less than twice the threads along each of their three axes
 
 
 class Divisor(NamedTuple):
@@ -70,7 +68,7 @@ def max_pool(x: Array, window: Window2d, wanted: bool) -> tuple[Array, Array | N
 
 def max_pool_backward(g: Array, places: Array, window: Window2d, shape: tuple[int, ...]) -> Array:
     """Return ∂L/∂x, of this shape (N, C, H, W), from g = ∂L/∂y: to each place the sum of what comes from it."""
-    options = _options(window, dilation=window.dilation, input_shape=_last(shape))
+    options = _options(window, dilation=window.dilation, input_shape=shape_last(shape))
     return channels(launcher().run(pool.max_pool_backward, rows(g), rows(places), **options))
 
 
@@ -81,7 +79,7 @@ def avg_pool(x: Array, window: Window2d, divisor: Divisor) -> Array:
 
 def avg_pool_backward(g: Array, divisor: Divisor, window: Window2d, shape: tuple[int, ...]) -> Array:
     """Return ∂L/∂x, of this shape (N, C, H, W), from g = ∂L/∂y."""
-    options = _options(window, **_rule(divisor), input_shape=_last(shape))
+    options = _options(window, **_rule(divisor), input_shape=shape_last(shape))
     return channels(launcher().run(pool.avg_pool_backward, rows(g), **options))
 
 
@@ -93,9 +91,3 @@ def _options(window: Window2d, **others: Any) -> dict[str, Any]:
 
 def _rule(divisor: Divisor) -> dict[str, Any]:
     return {"count_include_pad": divisor.count_include_pad, "divisor_override": divisor.given}
-
-
-def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape (N, H, W, C) of images (N, C, H, W)."""
-    n, c, height, width = shape
-    return n, height, width, c

@@ -10,7 +10,7 @@ from typing import Any
 
 from .plan import ALIGNMENT
 
-__all__ = ["channels", "is_packed", "packed", "rows"]
+__all__ = ["channels", "is_packed", "packed", "rows", "shape_last"]
 
 Array = Any
 
@@ -23,6 +23,12 @@ def rows(x: Array) -> Array:
 def channels(y: Array) -> Array:
     """View the rows y (N, …, C) as (N, C, …)."""
     return y if y.ndim < 3 else y.transpose(0, y.ndim - 1, *range(1, y.ndim - 1))
+
+
+def shape_last(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Return the shape of images (N, C, H, W) as that of their rows, (N, H, W, C)."""
+    n, c, height, width = shape
+    return n, height, width, c
 
 
 def packed(array: Array, dtype: Any = None) -> Array:

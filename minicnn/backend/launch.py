@@ -52,6 +52,7 @@ SUMS = {"__half": "float", "__nv_bfloat16": "float"}
 INT32_MAX = 2**31 - 1
 MAX_THREADS = 1024
 MAX_GRID = (INT32_MAX, 65535, 65535)
+NULL = np.uintp(0)  # for a pointer: of None some versions of CuPy 13 make another address
 
 
 class Device(Protocol):
@@ -86,7 +87,10 @@ class Device(Protocol):
         ...
 
     def function(self, kernel: Kernel, expression: str) -> Callable[..., None]:
-        """Return what starts this instance: ``f(grid, block, arguments, shared_mem=bytes)``, as CuPy's RawKernel."""
+        """Return what starts this instance: ``f(grid, block, arguments, shared_mem=bytes)``, as CuPy's RawKernel.
+
+        A null pointer is ``np.uintp(0)`` among the arguments.
+        """
         ...
 
 
@@ -197,7 +201,7 @@ class Launcher:
     ) -> Array:
         if array is None:
             if parameter.optional:
-                return None
+                return NULL
             raise TypeError(
                 f"{what} must be an array, got None; only parameters marked 'or null' may be left out"
             )

@@ -24,9 +24,7 @@ NVML = "nvml.dll" if _WINDOWS else "libnvidia-ml.so.1"
 
 _CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 _NAME, _BUS = 256, 32  # characters enough for a GPU's name and its place on the PCI bus
-_SLICE = (
-    1.5  # of a GPU shared out by MIG, NVML tells the whole board's memory, CUDA the share's: at most half
-)
+_SLICE = 1.5  # of a GPU shared out by MIG, NVML tells the board's memory, CUDA the share's: at most half
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,18 @@ from .. import backend, manual_seed, models, nn, weights
 from ..tensor import Tensor, no_grad
 from .network import Network, describe
 
-__all__ = ["AUXILIARY_WEIGHT", "LEARNING_RATE", "MODES", "MOMENTUM", "Task", "settle", "write_files"]
+__all__ = [
+    "AUXILIARY_WEIGHT",
+    "LEARNING_RATE",
+    "MODES",
+    "MOMENTUM",
+    "Task",
+    "channels_last",
+    "loss_of",
+    "settle",
+    "without_dropout",
+    "write_files",
+]
 
 MODES = ("inference", "training")
 LEARNING_RATE, MOMENTUM = 1e-4, 0.9
@@ -116,6 +128,13 @@ def write_files(folder: str, config: Mapping[str, Any], most_images: int) -> dic
     return networks
 
 
+def loss_of(output: Any, labels: Any, cross_entropy: Callable[[Any, Any], Any]) -> Any:
+    """Return the loss of the scores and, in part, of the auxiliary heads; of tensors of any library."""
+    scores, *heads = output if isinstance(output, tuple) else (output,)
+    parts = (AUXILIARY_WEIGHT * cross_entropy(head, labels) for head in heads)
+    return sum(parts, cross_entropy(scores, labels))
+
+
 def settle(model: nn.Module, images: Tensor) -> None:
     """Replace all running statistics by those of the images: fresh ones let values grow or shrink layer by layer."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -126,6 +145,20 @@ def settle(model: nn.Module, images: Tensor) -> None:
         model.train()(images)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+@contextmanager
+def without_dropout(module: nn.Module) -> Iterator[None]:
+    """Let dropouts pass everything on inside the block: their answer is then the same each time."""
+    dropouts = [part for part in module.modules() if isinstance(part, nn.Dropout)]
+    before = [dropout.p for dropout in dropouts]
+    for dropout in dropouts:
+        dropout.p = 0.0
+    try:
+        yield
+    finally:
+        for dropout, p in zip(dropouts, before, strict=True):
+            dropout.p = p
 
 
 def channels_last(images: np.ndarray) -> np.ndarray:

@@ -79,6 +79,8 @@ def conv2d(
     ------
     TypeError, ValueError
         Naming the rule and the values.
+    MemoryError
+        On a GPU, with what was asked for and what there is.
     """
     name = "conv2d"
     arrays = [array for array in (x, w, b, out) if array is not None]

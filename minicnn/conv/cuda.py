@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal
 
 from .. import backend
 from ..backend.cupy_device import launcher
-from ..backend.gpu_rows import channels, is_packed, packed, rows
+from ..backend.gpu_rows import channels, is_packed, packed, rows, shape_last
 from ..backend.ladder.col2im import col2im
 from ..backend.ladder.conv2d_backward_data import conv2d_backward_data
 from ..backend.ladder.conv2d_backward_weight import conv2d_backward_weight
@@ -35,7 +35,7 @@ from ..backend.ladder.im2col_conv2d import (
 from ..backend.ladder.winograd import winograd_backward_data, winograd_forward
 from ..backend.precision import tf32
 from ..geometry import Window2d
-from .cuda_able import in_float32_or_64, limits, shape_last, version_for, winograd_can
+from .cuda_able import in_float32_or_64, limits, version_for, winograd_can
 from .problem import Direction, No, Problem
 
 __all__ = ["ALGORITHMS", "by_count", "fold", "unfold"]
@@ -144,7 +144,7 @@ class Im2col(_OnGpu):
         self, direction: Direction, window: Window2d, groups: int, x: Array, *arguments: Any, **options: Any
     ) -> Array:
         """Start it with cuBLAS's products at the precision that is allowed."""
-        from ..backend.gpu_matmul import as_allowed
+        from ..backend.gpu_matmul import as_allowed  # which imports CuPy
 
         with as_allowed(x):
             return super().run(direction, window, groups, x, *arguments, **options)
@@ -162,10 +162,11 @@ class Im2col(_OnGpu):
         """Write x ∗ w + b, or with `relu` its positive part, into `out`."""
         if out.size:
             _into(out, partial(self.run, "forward", window, groups, rows(x), rows(w)))
+        be = backend.of(out)
         if b is not None:
-            out += b[:, None, None]
+            be.in_pieces(lambda b, y: be.add(y, b, out=y), b, out)
         if relu:
-            backend.of(out).maximum(out, 0, out=out)
+            be.in_pieces(lambda y: be.maximum(y, 0, out=y), out)
 
 
 class Winograd(_OnGpu):
@@ -222,15 +223,13 @@ def by_count(problem: Problem, direction: Direction) -> str | No:
 
 def unfold(x: Array, window: Window2d) -> Array:
     """Return the columns (N·P·Q, R·S·C) of x (N, C, H, W), of float32 or float64."""
-    on = launcher()
-    return on.run(im2col, rows(x), window.kernel, **_spelled_out(window))[0]
+    return launcher().run(im2col, rows(x), window.kernel, **_spelled_out(window))[0]
 
 
 def fold(columns: Array, input_shape: tuple[int, ...], window: Window2d) -> Array:
     """Return Σ of the entries of columns (N·P·Q, R·S·C) at the pixels they come from, (N, C, H, W)."""
-    on = launcher()
     arguments = packed(columns)[None], shape_last(input_shape), window.kernel
-    return channels(on.run(col2im, *arguments, **_spelled_out(window)))
+    return channels(launcher().run(col2im, *arguments, **_spelled_out(window)))
 
 
 # The arrays

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from ..backend.cupy_device import launcher
+from ..backend.gpu_rows import shape_last
 from ..backend.ladder.conv2d_backward_data import conv2d_backward_data
 from ..backend.ladder.conv2d_backward_weight import conv2d_backward_weight
 from ..backend.ladder.conv2d_forward import conv2d_forward
@@ -19,7 +20,7 @@ from ..backend.launch import Launcher
 from ..backend.paper import Paper, Symbol
 from .problem import Direction, No, Problem
 
-__all__ = ["Limits", "in_float32_or_64", "limits", "shape_last", "version_for", "winograd_can"]
+__all__ = ["Limits", "in_float32_or_64", "limits", "version_for", "winograd_can"]
 
 
 class Limits(NamedTuple):
@@ -87,12 +88,6 @@ def in_float32_or_64(problem: Problem) -> Literal[True] | No:
     if problem.dtype.name in ("float32", "float64"):
         return True
     return No(f"the dtype must be float32 or float64, got {problem.dtype}")
-
-
-def shape_last(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return the shape of images (N, C, H, W) as [N, H, W, C]."""
-    n, c, height, width = shape
-    return n, height, width, c
 
 
 def _reason(error: Exception) -> No:

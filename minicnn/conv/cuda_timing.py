@@ -52,7 +52,8 @@ def fastest(problem: Problem, direction: Direction) -> str | No:
         return counted
     store = tuned.store(_name(cupy.cuda.runtime.getDevice()), cupy.__version__)
     with _lock:
-        if key not in store.known:
+        known = store.known.get(key)
+        if known is None or not ALGORITHMS[known].supports(problem, direction):  # by another minicnn's rules
             found = _measured(problem, direction, counted)
             if found is None:
                 return counted

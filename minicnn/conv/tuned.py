@@ -94,9 +94,20 @@ def autotune(enabled: bool = True) -> Iterator[None]:
 
 
 def is_on() -> bool:
-    """Whether ``"auto"`` times algorithms here."""
+    """Whether ``"auto"`` times algorithms here.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable is neither 0 nor 1.
+    """
     asked = _autotune.get()
-    return os.environ.get("MINICNN_AUTOTUNE") != "0" if asked is None else asked
+    if asked is not None:
+        return asked
+    value = os.environ.get("MINICNN_AUTOTUNE") or "1"
+    if value not in ("0", "1"):
+        raise ValueError(f"conv: the environment variable MINICNN_AUTOTUNE must be 0 or 1, got {value!r}")
+    return value == "1"
 
 
 def settings() -> tuple[bool, int]:
@@ -130,13 +141,13 @@ def pin(source: str | os.PathLike[str] | Mapping[str, str] | None) -> None:
     >>> pin(None)
     """
     global _changes, _pinned
-    place = "the mapping" if source is None or isinstance(source, Mapping) else os.fspath(source)
+    place = "the mapping" if source is None or isinstance(source, Mapping) else source
     try:
         record = (
             json.loads(Path(source).read_text()) if isinstance(source, str | os.PathLike) else source or {}
         )
         found = _checked(record.get("choices", record) if isinstance(record, Mapping) else record)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"pin: {place} has no choices: {error}") from error
     with _lock:
         _pinned = found
@@ -155,6 +166,11 @@ def choices() -> dict[str, str]:
     -------
     dict of str to str
         From a problem in words to the name of an algorithm, for :func:`pin` and for ``json.dump``.
+
+    Examples
+    --------
+    >>> pin(choices())
+    >>> pin(None)
     """
     with _lock:
         return {key: name for one in _stores.values() for key, name in one.known.items()}
@@ -220,7 +236,7 @@ class Store:
             return _checked(record["choices"]) if record["of"] == self.of else {}
         except (FileNotFoundError, PermissionError, NotADirectoryError):
             return {}
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             if warn:
                 warnings.warn(
                     f"conv: the choices in {self.path} cannot be read ({type(error).__name__}: {error}); they are "

@@ -144,7 +144,9 @@ def mse_loss(input: Data, target: Data, reduction: str = "mean") -> Tensor:
     """
     x, t = floating("mse_loss", as_tensor(input)), as_tensor(target)
     _check_reduction("mse_loss", reduction)
-    check_broadcast("mse_loss", backend.of(x.data), x.data, t.data)
+    be = backend.of(x.data, t.data, op="mse_loss")
+    with be.running("mse_loss", x.data):
+        check_broadcast("mse_loss", be, x.data, t.data)
     if x.shape != t.shape:
         warnings.warn(
             f"mse_loss: input {x.shape} and target {t.shape} differ and are broadcast", stacklevel=2
@@ -178,7 +180,7 @@ def _for_each_sample(z: Tensor, w: Tensor | None) -> Tensor:
 
 def _check_labels(op: str, z: Tensor, t: Tensor) -> Any:
     """Demand one class number a sample, whatever its value; return the backend of both."""
-    be = backend.of(z.data, t.data)
+    be = backend.of(z.data, t.data, op=op)
     expected = (z.shape[0], *z.shape[2:])
     if be.is_float(t.dtype) or t.dtype.kind not in "iu":
         raise TypeError(

@@ -108,7 +108,7 @@ def batch_norm(
     w = _per_channel(op, "weight", weight, channels)
     b = _per_channel(op, "bias", bias, channels)
     dtype = _dtype_of_channels(op, x, running_mean=mean, running_var=var, weight=w, bias=b)
-    be = backend.of(*(t.data for t in (x, mean, var, w, b) if t is not None))
+    be = backend.of(*(t.data for t in (x, mean, var, w, b) if t is not None), op=op)
     with be.running(op, x.data):
         w = Tensor(be.full(channels, 1, dtype)) if w is None else w
         b = Tensor(be.zeros(channels, dtype)) if b is None else b

@@ -158,5 +158,6 @@ def _as_convolution(dense: nn.Linear, size: int) -> nn.Conv2d:
 
 def _copied(parameter: nn.Parameter, shape: tuple[int, ...]) -> nn.Parameter:
     new = new_parameter(shape, parameter.device, parameter.dtype)
-    backend.of(parameter.data).copyto(new.data, parameter.data.reshape(shape))
+    with backend.on(parameter.device) as be:
+        be.copyto(new.data, parameter.data.reshape(shape))
     return new

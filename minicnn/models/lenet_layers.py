@@ -134,8 +134,8 @@ class TableConv2d(nn.Module):
 
     def kernels(self) -> Tensor:
         """Return the weights as the kernels (K, C, R, S) of an ordinary convolution."""
-        be, shape = backend.of(self.weight.data), self.weight.shape
-        absent = Tensor(be.zeros((1, *shape[1:]), self.weight.dtype))
+        with backend.on(self.weight.device) as be:
+            absent = Tensor(be.zeros((1, *self.weight.shape[1:]), self.weight.dtype))
         return F.cat([self.weight, absent])[self._places]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ def rbf_loss(penalties: Tensor, target: Tensor, j: float | None) -> Tensor:
     """
     if j is None:
         return F.nll_loss(-penalties, target)
-    be = backend.of(penalties.data)
-    rubbish = Tensor(be.zeros((len(penalties), 1), penalties.dtype) - float(j))
+    with backend.on(penalties.device) as be:
+        rubbish = Tensor(be.full((len(penalties), 1), -float(j), penalties.dtype))
     log_posterior = F.log_softmax(F.cat([-penalties, rubbish], 1), 1)
     return F.nll_loss(log_posterior[:, :-1], target)  # no image is labelled rubbish

@@ -185,7 +185,14 @@ def _without_values(model: Module) -> Iterator[None]:
 
 
 def _fold(conv: Conv2d, norm: BatchNorm2d) -> None:
-    be = backend.of(conv.weight.data)
+    with backend.on(conv.weight.device) as be:
+        weight, bias = _folded(be, conv, norm)
+    learned = conv.weight.requires_grad
+    conv.weight, conv.bias = Parameter(weight, learned), Parameter(bias, learned)
+
+
+def _folded(be: Any, conv: Conv2d, norm: BatchNorm2d) -> tuple[Any, Any]:
+    """Return the weight and the bias of a convolution that normalises too."""
     mean, var = norm.running_mean.data, norm.running_var.data  # type: ignore[union-attr]  (there are both or none)
     scale = 1 / be.sqrt(var + norm.eps)
     shift = -mean if conv.bias is None else conv.bias.data - mean
@@ -194,9 +201,9 @@ def _fold(conv: Conv2d, norm: BatchNorm2d) -> None:
         shift = shift * scale + norm.bias.data
     else:
         shift = shift * scale
-    learned = conv.weight.requires_grad
-    conv.weight = Parameter(conv.weight.data * scale[:, None, None, None], learned)
-    conv.bias = Parameter(shift.astype(conv.weight.dtype, copy=False), learned)
+    weight = conv.weight.data
+    weight = be.multiply(weight, scale[:, None, None, None], out=be.empty_like(weight))
+    return weight, shift.astype(weight.dtype, copy=False)
 
 
 def _replace(model: Module, gone: set[Module]) -> None:

@@ -335,8 +335,11 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or with ``set_to_none=False`` make them zeros."""
         for parameter in self.parameters():
-            keep = parameter.grad is not None and not set_to_none
-            parameter.grad = backend.of(parameter.data).zeros_like(parameter.grad) if keep else None
+            if set_to_none or parameter.grad is None:
+                parameter.grad = None
+            else:
+                with backend.running("zero_grad", parameter.grad):
+                    parameter.grad = backend.of(parameter.grad).zeros_like(parameter.grad)
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
         """Call ``fn`` on all modules inside this one and at last on itself, say to initialise the weights."""
@@ -407,7 +410,10 @@ def _conversion(target: Any) -> Callable[[Array], Array]:
         return lambda array: backend.to_device(array, target)
 
     def convert(array: Array) -> Array:
-        return array.astype(target, copy=False) if backend.of(array).is_float(array.dtype) else array
+        if not backend.of(array).is_float(array.dtype):
+            return array
+        with backend.on(backend.device_of(array)):
+            return array.astype(target, copy=False)
 
     try:
         known = backend.get("cpu").is_float(target)

@@ -111,7 +111,8 @@ def _fault(array: Any, target: Any) -> str:
 
 
 def _converted(array: Any, target: Tensor) -> Any:
-    return backend.to_device(array, target.device).astype(target.dtype, copy=False)
+    with backend.on(target.device):
+        return backend.to_device(array, target.device).astype(target.dtype, copy=False)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -22,10 +22,13 @@ class Binary(Function):
         """Return the operands, checked; an integer takes the other's floating-point dtype, unlike halves float32."""
         if a.shape != b.shape:
             check_broadcast(self.name.lower(), self.be, a, b)
-        if a.dtype != b.dtype and self.be.is_float(a.dtype) != self.be.is_float(b.dtype):
-            dtype = a.dtype if self.be.is_float(a.dtype) else b.dtype
+        if a.dtype == b.dtype:
+            return a, b
+        a_is_float, b_is_float = self.be.is_float(a.dtype), self.be.is_float(b.dtype)
+        if a_is_float != b_is_float:
+            dtype = a.dtype if a_is_float else b.dtype
             return a.astype(dtype), b.astype(dtype)
-        if {a.dtype.name, b.dtype.name} == {"float16", "bfloat16"}:  # neither holds the other
+        if a_is_float and a.dtype.itemsize == b.dtype.itemsize:  # float16 and bfloat16: neither holds the other
             return a.astype(self.be.float32), b.astype(self.be.float32)
         return a, b
 

@@ -6,6 +6,7 @@ import copy
 import math
 import operator
 
+from .. import backend
 from ..tensor import Function, Tensor
 from .axes import axes_of, axis_of
 
@@ -93,6 +94,9 @@ class GetItem(Function, operator="getitem"):
         self.names_once = all(part is None or part is ... or isinstance(part, int | slice) for part in parts)
 
     def forward(self, x):
+        for part in self.index if isinstance(self.index, tuple) else (self.index,):
+            if hasattr(part, "dtype") and not backend.cpu.is_array(part):  # NumPy's are sent to where x is
+                backend.of(x, part, op=self.name)
         if self.needs[0] and not self.names_once:
             self.index = copy.deepcopy(self.index)  # the caller may use the array for another index by then
         return x[self.index]

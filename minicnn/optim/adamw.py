@@ -70,7 +70,7 @@ class AdamW(Adam):
 
     def _gradient(self, options: Options, p: Array, g: Array) -> Array:
         """Return ±g, after shrinking p itself."""
+        if options["maximize"]:
+            g = backend.of(p).negative(g, out=self._scratch("gradient", p))
         p *= 1 - options["lr"] * options["weight_decay"]
-        if not options["maximize"]:
-            return g
-        return backend.of(p).negative(g, out=self._scratch("gradient", p))
+        return g

@@ -87,6 +87,7 @@ def _value(op: str, number: Any, name: str, value: Any, p: Tensor) -> Any:
             f"{op}: {name} of parameter {number} must be floating-point numbers of shape {p.shape}; "
             f"got {value.dtype}, shape {value.shape}"
         )
-    copy = backend.of(p.data).zeros_like(p.data)
-    copy[...] = backend.to_device(value, p.device)
+    with backend.on(p.device) as own:
+        copy = own.empty_like(p.data)
+        copy[...] = backend.to_device(value, p.device)
     return copy

@@ -102,6 +102,8 @@ class Optimizer:
             If a gradient, or what is remembered, is on another device than its parameter.
         ValueError
             If a gradient has another shape or dtype than its parameter.  No parameter has changed then.
+        MemoryError
+            If a GPU has no room for what is computed on the way.  No parameter has changed then either.
         """
         result = None if closure is None else closure()
         jobs = [
@@ -110,10 +112,11 @@ class Optimizer:
             for p in group["params"]
             if p.grad is not None
         ]
+        backend.of(*(arrays["p"] for *_, arrays in jobs), op=f"{self._name}.step")
+        updates = ((partial(self._update, group, state["step"] + 1), arrays) for group, state, arrays in jobs)
+        sweep(updates, f"{self._name}.step")
         for _, state, _ in jobs:
             state["step"] += 1
-        updates = ((partial(self._update, group, state["step"]), arrays) for group, state, arrays in jobs)
-        sweep(updates, f"{self._name}.step")
         return result
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -129,7 +132,8 @@ class Optimizer:
             if set_to_none:
                 p.grad = None
             elif p.grad is not None:
-                p.grad[...] = 0
+                with backend.running(f"{self._name}.zero_grad", p.grad):
+                    p.grad[...] = 0
 
     def add_param_group(self, param_group: Mapping[str, Any]) -> None:
         """Add a group of parameters, for example layers that were frozen until now.

@@ -118,6 +118,7 @@ class RMSprop(Optimizer):
         momentum_buffer: Array | None = None,
     ) -> None:
         be, temporary = backend.of(p), self._scratch("temporary", p)
+        variance = None if grad_avg is None else self._scratch("variance", p)
         alpha = options["alpha"]
         g = self._gradient(options, p, g)
         be.square(g, out=temporary)
@@ -127,7 +128,7 @@ class RMSprop(Optimizer):
         if grad_avg is not None:
             grad_avg *= alpha
             grad_avg += be.multiply(g, 1 - alpha, out=temporary)
-            square_avg = self._variance(square_avg, grad_avg)
+            square_avg = self._variance(square_avg, grad_avg, variance, temporary)
         divisor = be.sqrt(square_avg, out=temporary)
         divisor += options["eps"]
         change = be.divide(g, divisor, out=temporary)
@@ -137,10 +138,9 @@ class RMSprop(Optimizer):
             change = momentum_buffer
         p -= be.multiply(change, options["lr"], out=temporary)
 
-    def _variance(self, square_avg: Array, grad_avg: Array) -> Array:
-        """Return v − m², at least the rounding error of v."""
+    def _variance(self, square_avg: Array, grad_avg: Array, variance: Array, least: Array) -> Array:
+        """Return v − m², at least the rounding error of v; the last two are scratch."""
         be = backend.of(square_avg)
-        variance, least = self._scratch("variance", square_avg), self._scratch("temporary", square_avg)
         be.square(grad_avg, out=variance)
         be.subtract(square_avg, variance, out=variance)
         be.multiply(square_avg, be.finfo(square_avg.dtype).eps, out=least)

@@ -53,7 +53,11 @@ def sweep(jobs: Iterable[Job], op: str = "sweep") -> None:
         update(**piece)
 
     first = [next(iter(piece.values())) for _, piece in pieces]
-    alone = backend.of(*first) is not backend.cpu or sum(array.size for array in first) < _SHARED
+    here = backend.of(*first, op=op)
+    alone = here is not backend.cpu or sum(array.size for array in first) < _SHARED
+    if here is not backend.cpu:
+        # Scratch for the largest is what may not fit.  Then nothing has changed yet.
+        pieces.sort(key=lambda piece: -next(iter(piece[1].values())).size)
     # An infinite or NaN gradient is carried into its parameter without a warning, as in PyTorch.
     with backend.running(op, *first):
         if alone:

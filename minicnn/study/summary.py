@@ -211,9 +211,9 @@ def _image_shape(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ..
 def _zeros(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
     """Return one image where the parameters are, of their dtype, whose way through the model is recorded."""
     parameter = next(iter(model.parameters()), None)
-    be = backend.get("cpu") if parameter is None else backend.of(parameter.data)
-    dtype = be.float32 if parameter is None else parameter.dtype
-    return Tensor(be.zeros((1, *shape), dtype), requires_grad=True)
+    with backend.on("cpu" if parameter is None else parameter.device) as be:
+        dtype = be.float32 if parameter is None else parameter.dtype
+        return Tensor(be.zeros((1, *shape), dtype), requires_grad=True)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -96,6 +96,10 @@ def _check(caller: str, leaves: Mapping[str, Any]) -> None:
             raise TypeError(f"{caller}: {name} must be a floating-point Tensor, got {_kind(leaf)}")
         if leaf.creator is not None:
             raise ValueError(f"{caller}: {name} must be a leaf, it was made by {leaf.creator.name}")
+        if leaf.device != "cpu":
+            raise ValueError(
+                f"{caller}: {name} must be on the CPU, got one on {leaf.device}; let the function send it there"
+            )
         if not np.isfinite(leaf.data).all():
             raise ValueError(f"{caller}: {name} must be finite, it has NaN or infinite elements")
 

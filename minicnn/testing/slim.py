@@ -188,8 +188,9 @@ def _take(layer: Any, name: str, input: Tensor) -> None:
 def _run(model: Any) -> list[Tensor]:
     """Return the outputs for a few images of zeros, on the parameters' device."""
     first = next(model.parameters()).data
-    images = backend.of(first).zeros((_IMAGES, *model.input_shape), first.dtype)
-    output = model(Tensor(images))
+    with backend.on(backend.device_of(first)) as be:
+        images = Tensor(be.zeros((_IMAGES, *model.input_shape), first.dtype))
+    output = model(images)
     outputs = output if isinstance(output, tuple | list) else [output]
     return [y for y in outputs if isinstance(y, Tensor)]
 

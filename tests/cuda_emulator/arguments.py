@@ -100,7 +100,8 @@ def pack(
         Where it is defined.
     parameters : sequence of Parameter
     arguments : sequence
-        Arrays and None for pointers, NumPy scalars or arrays of no axes for numbers, np.void for structs.
+        Arrays, and None or np.uintp(0), for pointers; NumPy scalars or arrays of no axes for numbers; np.void for
+        structs.
 
     Raises
     ------
@@ -114,6 +115,10 @@ def pack(
 
     if len(arguments) != len(parameters):
         raise refuse(f"takes {len(parameters)} arguments, got {len(arguments)}")
+    arguments = [
+        None if parameter.pointer and _is_null(a) else a
+        for parameter, a in zip(parameters, arguments, strict=True)
+    ]
     arrays: list[np.ndarray] = []
     writable: list[bool] = []
     packed = bytearray()
@@ -137,6 +142,10 @@ def pack(
     numbers = [next(i for i, a in enumerate(arguments) if _same(a, array)) for array in arrays]
     items = [array.itemsize for array in arrays]
     return Packed(message + packed, returned, list(zip(numbers, items, strict=True)))
+
+
+def _is_null(argument: Any) -> bool:
+    return argument is None or (isinstance(argument, np.uintp) and argument == 0)
 
 
 def _wanted(parameter: Parameter) -> str:

@@ -42,14 +42,13 @@ def on_device(array: Any) -> np.ndarray:
 def operands(*values: Any) -> list[Any]:
     """Return what CuPy's functions compute with: values of the current device's arrays, and scalars.
 
-    To NumPy a Python float beside bfloat16 is a float64; to CuPy it is one of bfloat16's, as beside any other dtype.
+    A Python float beside bfloat16 is a float32, where beside any other floats it takes their dtype; to NumPy it is a
+    float64 then.
     """
     found = [value if isinstance(value, SCALARS) else on_device(value) for value in values]
     dtypes = [one.dtype for one in found if isinstance(one, np.ndarray | np.generic)]
-    if any(dtype.name == "bfloat16" for dtype in dtypes):
-        kept = np.result_type(*dtypes)
-        if kept.name == "bfloat16":
-            return [kept.type(one) if type(one) is float else one for one in found]
+    if dtypes and np.result_type(*dtypes).name == "bfloat16":
+        return [np.float32(one) if type(one) is float else one for one in found]
     return found
 
 

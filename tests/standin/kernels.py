@@ -105,6 +105,8 @@ class Function:
         return [self._argument(parameter, argument, starts) for parameter, argument in pairs]
 
     def _argument(self, parameter: Parameter, argument: Any, starts: list[int]) -> Any:
+        if argument is None:
+            raise TypeError(f"{self.name}: of None CuPy 13 makes any address; a null pointer is np.uintp(0)")
         if isinstance(argument, ndarray):
             return on_device(argument)
         if parameter.pointer and isinstance(argument, (*INTEGERS, MemoryPointer)):

@@ -12,11 +12,9 @@ from .array import indices, ndarray, on_device, operands, quiet, wrap
 __all__ = ["UFUNCS", "ufunc"]
 
 NAMES = """
-    abs absolute add arctan arctan2 bitwise_and bitwise_or bitwise_xor ceil copysign cos cosh divide divmod equal exp
-    expm1 fabs floor floor_divide fmax fmin greater greater_equal hypot invert isfinite isinf isnan left_shift less
-    less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor maximum minimum mod
-    multiply negative not_equal positive power reciprocal remainder right_shift rint sign signbit sin sinh sqrt square
-    subtract tan tanh true_divide trunc
+    abs absolute add bitwise_and bitwise_or bitwise_xor divide divmod equal exp floor_divide greater
+    greater_equal invert isinf isnan left_shift less less_equal log maximum minimum multiply negative
+    not_equal positive power remainder right_shift sqrt square subtract tanh true_divide
 """
 SCATTERED = {  # whose .at CuPy has, and for which dtypes
     "add": "int32 int64 float16 float32 float64 uint32 uint64",

@@ -7,8 +7,7 @@ counted.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ... import backend, nn, optim
 from ...models import Classifier
 from ...profiler import profile
 from ...tensor import Tensor, no_grad
-from ..task import LEARNING_RATE, MOMENTUM
+from ..task import LEARNING_RATE, MOMENTUM, without_dropout
 from .roofline import Work
 
 __all__ = ["Inference", "Job", "LayerTraining", "Placed", "Training", "operations"]
@@ -124,20 +123,6 @@ class Placed:
         """Compute once without dropout, and return the results in host memory."""
         with without_dropout(self.job.module):
             return {name: np.array(y.numpy()) for name, y in self.job(*self.there).items()}
-
-
-@contextmanager
-def without_dropout(module: nn.Module) -> Iterator[None]:
-    """Let dropouts pass everything on inside the block: their answer is then the same each time."""
-    dropouts = [part for part in module.modules() if isinstance(part, nn.Dropout)]
-    before = [dropout.p for dropout in dropouts]
-    for dropout in dropouts:
-        dropout.p = 0.0
-    try:
-        yield
-    finally:
-        for dropout, p in zip(dropouts, before, strict=True):
-            dropout.p = p
 
 
 def operations(job: Job, inputs: Sequence[np.ndarray]) -> tuple[list[Work], list[int]]:

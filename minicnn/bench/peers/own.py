@@ -9,7 +9,7 @@ from minicnn import backend, models, nn, no_grad, optim, tensor
 from minicnn import functional as F
 from minicnn.tensor import Tensor
 
-from ..task import AUXILIARY_WEIGHT, LEARNING_RATE, MOMENTUM, Task, channels_last
+from ..task import LEARNING_RATE, MOMENTUM, Task, channels_last, loss_of, without_dropout
 
 __all__ = ["prepare", "versions"]
 
@@ -60,13 +60,8 @@ class _Training:
         return loss.item()
 
     def answer(self) -> dict[str, np.ndarray]:
-        dropouts = [module for module in self.model.modules() if isinstance(module, nn.Dropout)]
-        before = [dropout.p for dropout in dropouts]
-        for dropout in dropouts:
-            dropout.p = 0.0
-        loss = self._backward()
-        for dropout, p in zip(dropouts, before, strict=True):
-            dropout.p = p
+        with without_dropout(self.model):
+            loss = self._backward()
         parameters = dict(self.model.named_parameters())
         gradients = {name: parameters[name].grad for name in self.probes}
         return {"loss": loss.numpy()} | {
@@ -75,10 +70,6 @@ class _Training:
 
     def _backward(self) -> Tensor:
         self.optimizer.zero_grad()
-        output = self.model(self.images)
-        scores, *heads = output if isinstance(output, tuple) else (output,)
-        loss = F.cross_entropy(scores, self.labels)
-        for head in heads:
-            loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(head, self.labels)
+        loss = loss_of(self.model(self.images), self.labels, F.cross_entropy)
         loss.backward()
         return loss

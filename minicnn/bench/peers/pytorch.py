@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..network import IMAGE, Network, Operation
-from ..task import AUXILIARY_WEIGHT, LEARNING_RATE, MOMENTUM, Task
+from ..task import LEARNING_RATE, MOMENTUM, Task, loss_of
 
 __all__ = ["prepare", "torch_module", "versions"]
 
@@ -91,10 +91,7 @@ class _Training:
 
     def _backward(self, module: Callable[..., Any]) -> Any:
         self.optimizer.zero_grad()
-        scores, *heads = module(self.images)
-        loss = self.cross_entropy(scores, self.labels)
-        for head in heads:
-            loss = loss + AUXILIARY_WEIGHT * self.cross_entropy(head, self.labels)
+        loss = loss_of(module(self.images), self.labels, self.cross_entropy)
         loss.backward()
         return loss
 
