@@ -39,7 +39,9 @@ os.environ |= {"MINICNN_RATES": "default", "MINICNN_AUTOTUNE": "0"}  # as confte
 
 import cuda_emulator  # noqa: E402
 import standin  # noqa: E402
+import test_autocast  # noqa: E402
 import test_conv  # noqa: E402
+import test_conv_cuda  # noqa: E402
 import test_conv_fft  # noqa: E402
 import test_conv_per_offset  # noqa: E402
 import test_conv_toeplitz  # noqa: E402
@@ -69,8 +71,14 @@ Named = tuple[str, Callable[[], Any]]
 
 _SHARED = ("conv2d", "conv_transpose2d", "linear", "matmul", "batch_norm")  # among threads
 _EXACT = ("definition", "adjoint")  # enough for what is linear in each input
-_AS_HERE = test_cuda_ops.test_output_and_gradients_are_the_cpu_s
-_OF_HALVES = test_cuda_ops.test_of_halves_only_what_is_stored_is_rounded
+_DEVICE_TESTS = (
+    test_cuda_ops.test_output_and_gradients_are_the_cpu_s,
+    test_cuda_ops.test_of_halves_only_what_is_stored_is_rounded,
+    test_conv_cuda.test_backward_rounds_as_forward_was_allowed_to,
+    test_autocast.test_products_give_halves_and_the_delicate_float32,
+    test_autocast.test_where_two_dtypes_meet_the_wider_one_wins,
+    test_autocast.test_where_two_unlike_halves_meet_float32_does,
+)
 _FIXTURES = {"seed": 0}
 _CUT_SMALL = {"small", "pieces"}  # fixtures that do what small_pieces does
 _LEFT_OUT = {"test_examples", "test_drawn_cases"}  # made here, in smaller parts
@@ -113,7 +121,7 @@ def checks() -> Iterator[Named]:
 def on_the_device() -> Iterator[Named]:
     """Yield checks of what is not the same on a GPU."""
     tests = {name: test for name, test in vars(test_gpu_fused).items() if name.startswith("test_")}
-    tests |= {test.__name__: test for test in (_AS_HERE, _OF_HALVES)}
+    tests |= {test.__name__: test for test in _DEVICE_TESTS}
     for name, test in tests.items():
         for i, arguments in enumerate(_parameters(test)):
             yield f"{name} on the device {i}", partial(_on_the_device, test, arguments)

@@ -526,6 +526,12 @@ def test_a_cache_that_cannot_be_written(cuda, timed, tmp_path):
     assert chosen(cuda) == "im2col"
 
 
+def test_what_fails_in_another_way_is_passed_over_with_a_warning(cuda, timed):
+    timed["implicit_gemm_v8"] = timed["winograd_4x4"] = RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")
+    with pytest.warns(RuntimeWarning, match="winograd_4x4 is passed over, for it failed: CUBLAS"):
+        assert chosen(cuda) not in ("winograd_4x4", "implicit_gemm_v8")
+
+
 def test_what_finds_no_memory_or_is_refused_is_passed_over(cuda, timed):
     timed["im2col"] = cuda.cuda.memory.OutOfMemoryError(8, 0)
     timed["winograd_4x4"] = ValueError("refused")

@@ -13,6 +13,7 @@ from ladder import close
 import minicnn
 from minicnn import Tensor, no_grad
 from minicnn import functional as F
+from minicnn.backend.ladder.conv2d_backward_weight import conv2d_backward_bias
 from minicnn.backend.launch import Launcher
 from minicnn.geometry import Window2d
 from minicnn.ops.adaptive_pool2d import AdaptiveAvgPool2d
@@ -160,7 +161,8 @@ def noting(monkeypatch):
     names, run = [], Launcher.run
 
     def noted(self, function, *arguments, **options):
-        names.append(function.__name__)
+        if function is not conv2d_backward_bias:  # sums a channel, which plain formulations take too
+            names.append(function.__name__)
         return run(self, function, *arguments, **options)
 
     monkeypatch.setattr(Launcher, "run", noted)

@@ -3,7 +3,7 @@
 Each that can compute a problem is run on arrays of its shapes, made for it: once to compile and load its kernels, then
 a few times, or for ten milliseconds, between two events of CuPy's current stream; the least of these times counts.  One
 that takes three times as long as the best so far is timed once only, and those that a count says are hopeless are not.
-One that finds too little memory, or is refused, is passed over.
+One that finds too little memory, or is refused, is passed over; one that fails in another way too, with a warning.
 
 Nothing is waited for but the events, and what the stream had to do before.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -79,6 +80,10 @@ def _measured(problem: Problem, direction: Direction, counted: str) -> str | Non
             times[name] = seconds(run, HOPELESS * min(times.values(), default=math.inf))
         except (cupy.cuda.memory.OutOfMemoryError, TypeError, ValueError):
             continue
+        except RuntimeError as error:  # a driver's, cuBLAS's or a compiler's
+            warnings.warn(
+                f"{problem}: {name} is passed over, for it failed: {error}", RuntimeWarning, stacklevel=2
+            )
     return min(times, key=lambda name: times[name]) if times else None
 
 

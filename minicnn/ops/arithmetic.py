@@ -28,7 +28,9 @@ class Binary(Function):
         if a_is_float != b_is_float:
             dtype = a.dtype if a_is_float else b.dtype
             return a.astype(dtype), b.astype(dtype)
-        if a_is_float and a.dtype.itemsize == b.dtype.itemsize:  # float16 and bfloat16: neither holds the other
+        if (
+            a_is_float and a.dtype.itemsize == b.dtype.itemsize
+        ):  # float16 and bfloat16: neither holds the other
             return a.astype(self.be.float32), b.astype(self.be.float32)
         return a, b
 
