@@ -11,6 +11,7 @@ Images are logical (N, C, H, W) over channels-last memory, as on the CPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -123,17 +124,15 @@ def to_numpy(array: Array) -> np.ndarray:
 
 def _as_laid_out(array: Any, copy: Callable[[Any], Any]) -> Any:
     """Return what `copy` makes of an array, its axes in memory in the same order."""
-    order = _memory_order(array)
-    return copy(array.transpose(order)).transpose(_inverse(order))
+    order, back = _memory_order(array.strides)
+    return copy(array.transpose(order)).transpose(back)
 
 
-def _memory_order(array: Any) -> list[int]:
-    """Return the axes from the one with the longest stride to the one with the shortest."""
-    return sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-
-
-def _inverse(order: list[int]) -> list[int]:
-    return sorted(range(len(order)), key=order.__getitem__)
+@lru_cache(maxsize=1 << 12)
+def _memory_order(strides: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """Return the axes from the one with the longest stride to the one with the shortest, and the way back."""
+    order = sorted(range(len(strides)), key=lambda axis: -strides[axis])
+    return order, sorted(range(len(order)), key=order.__getitem__)
 
 
 def queue(arrays: Iterable[Array]) -> tuple[int, int]:
@@ -261,8 +260,8 @@ def empty(shape: tuple[int, ...], dtype: Any = float) -> Array:
 
 def empty_like(array: Array, dtype: Any = None, shape: tuple[int, ...] | None = None) -> Array:
     """Return a new array of undefined contents, its axes in memory in the order of those of `array`."""
-    sizes, order = array.shape if shape is None else shape, _memory_order(array)
-    return cupy.empty([sizes[axis] for axis in order], dtype or array.dtype).transpose(_inverse(order))
+    sizes, (order, back) = array.shape if shape is None else shape, _memory_order(array.strides)
+    return cupy.empty([sizes[axis] for axis in order], dtype or array.dtype).transpose(back)
 
 
 def scratch(purpose: str, shape: tuple[int, ...], dtype: Any) -> Array:
