@@ -315,10 +315,13 @@ def gpu_ladder() -> str:
 
 
 def gpu() -> str:
-    """Whole networks on a GPU, beside PyTorch and the CPU."""
-    if not (RESULTS / "gpu_suite.json").exists():
-        return "Not yet measured: no GPU has run it so far.\n"
-    record = _record("gpu_suite")
+    """Whole networks on each GPU that there is a record of, beside PyTorch and the CPU."""
+    records = sorted(path.stem for path in RESULTS.glob("gpu_suite*.json"))
+    return "\n".join(map(_gpu, records)) or "Not yet measured: no GPU has run it so far.\n"
+
+
+def _gpu(name: str) -> str:
+    record = _record(name)
     results = record["results"]
     left = len(results["left_out"])
     missing = "".join(f" Missing there: {what}." for what in results["missing"])

@@ -938,6 +938,13 @@ def pages(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_each_gpu_has_a_table(pages):
+    for name in ("One GPU", "Another GPU"):
+        text = json.dumps(planted()).replace("Fake GPU", name)
+        (pages / f"gpu_suite_{name[0]}.json").write_text(text)
+    assert readme.gpu().count("*One GPU, driver") == readme.gpu().count("*Another GPU, driver") == 1
+
+
 def test_the_readme_says_not_yet_measured_while_there_is_no_record(pages):
     assert readme.gpu() == "Not yet measured: no GPU has run it so far.\n"
 
