@@ -46,6 +46,7 @@ import test_conv_fft  # noqa: E402
 import test_conv_per_offset  # noqa: E402
 import test_conv_toeplitz  # noqa: E402
 import test_conv_winograd  # noqa: E402
+import test_cuda_edges  # noqa: E402
 import test_cuda_ops  # noqa: E402
 import test_cut_work  # noqa: E402
 import test_elementwise  # noqa: E402
@@ -78,6 +79,8 @@ _DEVICE_TESTS = (
     test_autocast.test_products_give_halves_and_the_delicate_float32,
     test_autocast.test_where_two_dtypes_meet_the_wider_one_wins,
     test_autocast.test_where_two_unlike_halves_meet_float32_does,
+    test_cuda_edges.test_an_index_may_come_from_the_host,
+    test_cuda_edges.test_arrays_of_two_devices_are_refused_by_the_operations_name,
 )
 _FIXTURES = {"seed": 0}
 _CUT_SMALL = {"small", "pieces"}  # fixtures that do what small_pieces does

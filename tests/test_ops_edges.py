@@ -653,3 +653,9 @@ def test_convolutions_are_in_channels_last_memory():
         assert y.transpose(0, 2, 3, 1).flags.c_contiguous
         rows = np.empty((2, 4, 4, 3))
         np.testing.assert_array_equal(conv.conv2d(x, w, algorithm=algorithm, out=rows), y)
+
+
+def test_integers_of_one_size_stay_integers():
+    total = Tensor(np.array([2**31 - 1], np.int32)) + Tensor(np.array([1], np.uint32))
+    assert total.dtype == "int64"
+    assert total.item() == 2**31
