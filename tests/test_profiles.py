@@ -31,7 +31,7 @@ def run(tmp_path):
         ran = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *options],
             cwd=tmp_path,
-            env={**os.environ, "CI": "1", "PYTHONHASHSEED": "0"},
+            env={**os.environ, "CI": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": str(Path(__file__).parent)},
             capture_output=True,
             text=True,
             check=True,
