@@ -639,7 +639,12 @@ def _walk(root: Tensor, g: Array) -> None:
     with backend.running("backward", g):
         grads.add(root.creator or root, g, fresh=False)
     while grads.pending:
-        _step(grads, *grads.pop_youngest())
+        function, g = grads.pop_youngest()
+        if function.queue is None:
+            _step(grads, function, g)
+        else:
+            with function.be.rejoining(function.name, function.queue):
+                _step(grads, function, g)
 
 
 def _step(grads: _Gradients, function: Function, g: Array) -> None:
@@ -649,20 +654,14 @@ def _step(grads: _Gradients, function: Function, g: Array) -> None:
             f"backward: the graph behind this tensor was freed by an earlier backward (at {function.name}); "
             "run the forward pass again"
         )
-    if function.queue is None:
-        _carry_back(grads, function, g)
-    else:
-        with function.be.rejoining(function.name, function.queue):
-            _carry_back(grads, function, g)
-
-
-def _carry_back(grads: _Gradients, function: Function, g: Array) -> None:
     be, edges, run = function.be, function.edges, function.gradients
     results = observed("backward", function, run, g) if current.observers else run(g)
-    kept = [value for value in (g, *vars(function).values()) if be.is_array(value)]
+    arrays = [value for value in vars(function).values() if be.is_array(value)]
     function.free()
-    arrays = [*kept, *[dx for dx in results if dx is not None]]
-    for edge, dx in zip(edges or (), results, strict=True):
+    arrays += [dx for dx in results if dx is not None]
+    if be.is_array(g):  # and on no other device than they are
+        arrays.append(g)
+    for edge, dx in zip(edges, results, strict=True):
         if edge is not None and dx is not None:
             # A broadcast array has elements that are one in memory.
             alone = 0 not in dx.strides and sum([be.may_share_memory(dx, other) for other in arrays]) <= 1
