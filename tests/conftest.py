@@ -88,7 +88,9 @@ def _forget_kernels() -> None:
 def cuda() -> Iterator[Any]:
     """The module ``cupy``, and devices to compute on: the tests' stand-in, or a GPU's with MINICNN_TEST_GPU=1."""
     if os.environ.get("MINICNN_TEST_GPU") == "1":
-        yield pytest.importorskip("cupy")
+        yield pytest.importorskip(
+            "cupy", reason="MINICNN_TEST_GPU=1 asks for a real GPU, and CuPy is not installed"
+        )
         return
     import standin  # which loads the emulator, and few tests need it
 

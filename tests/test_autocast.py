@@ -26,7 +26,7 @@ from minicnn.autocast import PRODUCTS, WIDE, cast
 from minicnn.backend.precision import tf32
 from minicnn.tensor import Function
 
-ml_dtypes = pytest.importorskip("ml_dtypes")
+ml_dtypes = pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes, which is not installed")
 
 REAL = os.environ.get("MINICNN_TEST_GPU") == "1"
 HALVES = ("float16", "bfloat16")

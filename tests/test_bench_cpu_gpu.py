@@ -505,7 +505,7 @@ def test_a_verdict_for_each_line():
 
 
 def test_the_chart_names_its_lines_and_dashes_predictions():
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="charts need matplotlib, which is not installed")
     drawn = figure([curve_with_everything()] * 3, "A CPU", "A GPU", SLOW_LINK)
     assert (
         drawn.get_suptitle()
@@ -529,7 +529,7 @@ def test_the_chart_names_its_lines_and_dashes_predictions():
 
 
 def test_the_same_times_give_the_same_chart(tmp_path):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="charts need matplotlib, which is not installed")
     files = [tmp_path / "a.svg", tmp_path / "b.svg"]
     for file in files:
         draw(file, [curve_with_everything()], "A CPU", None, SLOW_LINK)

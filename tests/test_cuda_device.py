@@ -344,6 +344,15 @@ def test_everything_goes_to_the_current_stream_and_leaves_the_current_device_alo
     assert cuda.cuda.runtime.getDevice() == 0
 
 
+def test_the_norm_of_all_gradients_is_one_transfer():
+    model = models.lenet5().to("cuda")
+    images, labels = noise(2)
+    model.loss(model(tensor(images).to("cuda")), tensor(labels).to("cuda")).backward()
+    transfers.clear()
+    nn.utils.clip_grad_norm_(model.parameters(), 1e-3)
+    assert [kind for kind, *_ in transfers] == ["to host"]
+
+
 def test_memory_is_that_of_cupys_pool(cuda):
     pool = cuda.get_default_memory_pool()
     before = pool.used_bytes()

@@ -745,7 +745,7 @@ def test_auxiliary_heads_count_in_part():
 
 
 def test_pytorch_computes_what_minicnn_does():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; it is a peer, not a requirement")
     from gpu_models.pytorch import Pytorch
 
     found = subjects.subject("lenet5")
@@ -983,7 +983,7 @@ def test_a_row_without_pytorch_has_times_alone(pages):
 
 
 def test_charts_are_drawn_from_a_record_later(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="charts need matplotlib, which is not installed")
     path = tmp_path / "gpu_suite.json"
     path.write_text(json.dumps(planted()))
     for _ in range(2):

@@ -52,7 +52,7 @@ class _OnGpu:
 
     def options(self, direction: Direction, dtype: Any, window: Window2d, groups: int) -> dict[str, Any]:
         """Return what to call the direction's function with, beside the arrays."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no options")
 
     def run(
         self, direction: Direction, window: Window2d, groups: int, x: Array, *arguments: Any, **options: Any
